@@ -1,1 +1,44 @@
-//! Begun.
+//! The protocol's vocabulary as types: what PROTOCOL.md §1 calls "words", and every message that
+//! nodes and the meta server exchange.
+//!
+//! This crate decides nothing and does nothing. It is the one thing that the cores, the log, the wire
+//! and the apps agree on, and it depends on none of them.
+//!
+//! | message | from | to | section |
+//! | --- | --- | --- | --- |
+//! | [`PeerMessage::Hello`], [`PeerMessage::Welcome`] | any node | any node | §1 (life) |
+//! | [`Prepare`] | primary | secondary, learner | §3.1 |
+//! | [`PrepareAck`], [`PrepareRefused`] | secondary, learner | primary | §3.2 |
+//! | [`Heartbeat`] | primary's node | secondary's node | §5.1 |
+//! | [`HeartbeatAck`] | secondary's node | primary's node | §5.2 |
+//! | [`StepDown`] | old primary | all members | §5.5 |
+//! | [`AddLearner`] | primary | learner | §6.1 |
+//! | [`Learn`], [`LearnFailed`] | learner | primary | §6.1 |
+//! | [`LearnMutations`], [`LearnCheckpoint`], [`LearnFromList`], [`LearnStartOver`] | primary | learner | §6.1 |
+//! | [`NodeToMeta`] | node | meta server | §4, §5.6 |
+//! | [`MetaToNode`] | meta server | node | §4 |
+
+mod app;
+mod configuration;
+mod ids;
+mod meta_message;
+mod mutation;
+mod peer_message;
+mod record;
+mod reply;
+mod time;
+
+pub use app::{AppInfo, RoleName};
+pub use configuration::{Configuration, IllegalStep};
+pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
+pub use meta_message::{
+    Command, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,
+};
+pub use mutation::{Mutation, MutationId, SessionStamp, Write, WriteKind};
+pub use peer_message::{
+    AddLearner, Claim, Envelope, Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList,
+    LearnMutations, LearnStartOver, PeerMessage, Prepare, PrepareAck, PrepareRefused, StepDown,
+};
+pub use record::Record;
+pub use reply::{AppAnswer, Refusal, Rejection, Reply};
+pub use time::{Now, Time};

@@ -1,0 +1,49 @@
+//! An app as the cluster knows it, and the roles of its replicas.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::AppId;
+
+/// A named, partitioned, replicated service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppInfo {
+    /// Its number.
+    pub id: AppId,
+    /// Its name, for example `counter.instance0`.
+    pub name: String,
+    /// The app type that replica servers have registered, for example `counter`.
+    pub app_type: String,
+    /// Number of partitions.
+    pub partition_count: u32,
+    /// Number of replicas that each partition should have (rDSN's `max_replica_count`).
+    pub replica_count: u32,
+}
+
+/// A replica's role, for reports and print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoleName {
+    /// Orders writes, serves reads.
+    Primary,
+    /// Acknowledges every write.
+    Secondary,
+    /// A potential secondary: gets state and new prepares, counts for nothing.
+    Learner,
+    /// Has state, no part to play.
+    Inactive,
+    /// Its state can't be trusted.
+    Error,
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "pri",
+            Self::Secondary => "sec",
+            Self::Learner => "pot",
+            Self::Inactive => "ina",
+            Self::Error => "err",
+        })
+    }
+}

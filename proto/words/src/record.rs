@@ -1,0 +1,79 @@
+//! What the prepare log holds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AppInfo, Ballot, Decree, Gpid, Mutation, MutationId};
+
+/// One record of the prepare log. Replay reads them in log order and follows the same rules as memory did
+/// (§4.6, `replica_core::Replay`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A replica of this partition exists on this node from here on (§4.8).
+    Created {
+        /// The partition.
+        gpid: Gpid,
+        /// The app that it is a part of.
+        app: AppInfo,
+    },
+    /// The replica's ballot rose to this (§4.5, §3.2).
+    Ballot {
+        /// The partition.
+        gpid: Gpid,
+        /// Its ballot.
+        ballot: Ballot,
+    },
+    /// A mutation was prepared, or proposed again under a higher ballot.
+    Prepare {
+        /// The partition.
+        gpid: Gpid,
+        /// The ballot under which it was proposed; at least `mutation.id.ballot`.
+        ballot: Ballot,
+        /// What is prepared.
+        mutation: Arc<Mutation>,
+        /// What the sender of the prepare had committed by then.
+        last_committed: Decree,
+    },
+    /// A checkpoint that was learned took the place of the app's state (§6.2).
+    Installed {
+        /// The partition.
+        gpid: Gpid,
+        /// The identity of the checkpoint's last decree.
+        checkpoint: MutationId,
+    },
+    /// The replica is gone from this node: collected, or set aside to be learned afresh.
+    Removed {
+        /// The partition.
+        gpid: Gpid,
+    },
+}
+
+impl Record {
+    /// The partition that it belongs to.
+    #[must_use]
+    pub fn gpid(&self) -> Gpid {
+        match self {
+            Self::Created { gpid, .. }
+            | Self::Ballot { gpid, .. }
+            | Self::Prepare { gpid, .. }
+            | Self::Installed { gpid, .. }
+            | Self::Removed { gpid } => *gpid,
+        }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created { gpid, app } => write!(f, "created {gpid} of {}", app.name),
+            Self::Ballot { gpid, ballot } => write!(f, "ballot {gpid} {ballot}"),
+            Self::Prepare { gpid, ballot, mutation, last_committed } => {
+                write!(f, "prepare {gpid} {} under {ballot}, committed {last_committed}", mutation.id)
+            }
+            Self::Installed { gpid, checkpoint } => write!(f, "installed {gpid} {checkpoint}"),
+            Self::Removed { gpid } => write!(f, "removed {gpid}"),
+        }
+    }
+}
