@@ -1,1 +1,33 @@
-//! Begun.
+//! The meta server's decisions without any I/O: apps, partitions, nodes; commands in, changes out.
+//!
+//! # The contract with the shell
+//! [`MetaCore`] owns everything. The shell passes what happens to [`MetaCore::step`] and then carries out the
+//! [`MetaOutput`]:
+//!
+//! 1. **Commit** all of `output.commit`: make them durable, in order (later: replicate them by Raft), then hand
+//!    each back as [`MetaEvent::Committed`]. Nothing of them has taken effect before.
+//! 2. **Send** all of `output.send`. What can't be sent is dropped; the core says it again.
+//! 3. **Answer** all of `output.replies`.
+//!
+//! Then it sleeps until something arrives or [`MetaCore::deadline`] is due; due time is passed by
+//! [`MetaEvent::Tick`].
+//!
+//! [`MetaState`] is the durable part and changes by [`MetaState::apply`] alone, deterministically. All else in
+//! [`MetaCore`] can be lost at any time: nodes report again.
+
+mod admin;
+mod command;
+mod event;
+mod machine;
+mod settings;
+mod state;
+
+pub use admin::{
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, NodeStatus,
+    PartitionStatus, ProposalKind, RefusalKind, UnknownKind,
+};
+pub use command::{AppRecord, AppStatus, Change, Command, Refused};
+pub use event::{AdminToken, MetaEvent, MetaOutput, SessionId};
+pub use machine::MetaCore;
+pub use settings::MetaSettings;
+pub use state::{MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, MetaState};

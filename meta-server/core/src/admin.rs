@@ -1,0 +1,249 @@
+//! What an operator can ask for, and what the answer is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use words::{AppInfo, Configuration, Decree, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
+
+/// A request of the cluster's administration. Nodes are named by name, address or id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// All nodes.
+    ListNodes,
+    /// All apps.
+    ListApps,
+    /// One app with its partitions.
+    DescribeApp {
+        /// Its name.
+        name: String,
+    },
+    /// A new app.
+    CreateApp {
+        /// Its name.
+        name: String,
+        /// Its type.
+        app_type: String,
+        /// Number of partitions.
+        partition_count: u32,
+        /// Replicas for each partition.
+        replica_count: u32,
+    },
+    /// An app and its data shall be gone.
+    DropApp {
+        /// Its name.
+        name: String,
+    },
+    /// One step of reconfiguration.
+    Propose {
+        /// The partition.
+        gpid: Gpid,
+        /// Which.
+        kind: ProposalKind,
+        /// For which node.
+        node: String,
+    },
+    /// One balancing action.
+    Balance {
+        /// The partition.
+        gpid: Gpid,
+        /// Which.
+        kind: BalanceKind,
+        /// From which node.
+        from: String,
+        /// To which node.
+        to: String,
+    },
+}
+
+/// A step of reconfiguration, by rDSN's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposalKind {
+    /// A node shall lead a partition that has no primary.
+    AssignPrimary,
+    /// A secondary shall lead.
+    UpgradeToPrimary,
+    /// A node shall learn and become a secondary.
+    AddSecondary,
+    /// The same.
+    UpgradeToSecondary,
+    /// The primary shall follow another one.
+    DowngradeToSecondary,
+    /// A member shall be one no more; its data stays for now.
+    DowngradeToInactive,
+    /// The same.
+    Remove,
+}
+
+/// A balancing action, by rDSN's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalanceKind {
+    /// The primary's role moves to a secondary.
+    MovePrimary,
+    /// The primary's replica moves to a node that has none.
+    CopyPrimary,
+    /// A secondary's replica moves to a node that has none.
+    CopySecondary,
+}
+
+/// A type of proposal or balancing action that nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKind {
+    given: String,
+    known: Vec<&'static str>,
+}
+
+impl std::error::Error for UnknownKind {}
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown type `{}`; write one of {}", self.given, self.known.join(", "))
+    }
+}
+
+const PROPOSALS: [(&str, ProposalKind); 7] = [
+    ("assign_primary", ProposalKind::AssignPrimary),
+    ("upgrade_to_primary", ProposalKind::UpgradeToPrimary),
+    ("add_secondary", ProposalKind::AddSecondary),
+    ("upgrade_to_secondary", ProposalKind::UpgradeToSecondary),
+    ("downgrade_to_secondary", ProposalKind::DowngradeToSecondary),
+    ("downgrade_to_inactive", ProposalKind::DowngradeToInactive),
+    ("remove", ProposalKind::Remove),
+];
+
+const BALANCES: [(&str, BalanceKind); 3] = [
+    ("move_pri", BalanceKind::MovePrimary),
+    ("copy_pri", BalanceKind::CopyPrimary),
+    ("copy_sec", BalanceKind::CopySecondary),
+];
+
+fn by_name<T: Copy>(table: &[(&'static str, T)], given: &str) -> Result<T, UnknownKind> {
+    let found = table.iter().find(|(name, _)| *name == given).map(|&(_, kind)| kind);
+    found.ok_or_else(|| UnknownKind {
+        given: given.to_owned(),
+        known: table.iter().map(|&(name, _)| name).collect(),
+    })
+}
+
+impl FromStr for ProposalKind {
+    type Err = UnknownKind;
+
+    fn from_str(given: &str) -> Result<Self, UnknownKind> {
+        by_name(&PROPOSALS, given)
+    }
+}
+
+impl FromStr for BalanceKind {
+    type Err = UnknownKind;
+
+    fn from_str(given: &str) -> Result<Self, UnknownKind> {
+        by_name(&BALANCES, given)
+    }
+}
+
+/// The answer to an [`AdminRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminReply {
+    /// To [`AdminRequest::ListNodes`].
+    Nodes(Vec<NodeStatus>),
+    /// To [`AdminRequest::ListApps`].
+    Apps(Vec<AppSummary>),
+    /// To [`AdminRequest::DescribeApp`].
+    App(AppDescription),
+    /// To [`AdminRequest::CreateApp`]: it is durable.
+    Created(AppInfo),
+    /// To [`AdminRequest::DropApp`]: it is durable.
+    Dropped,
+    /// To a proposal or a balancing action: what will happen, for people.
+    Accepted(String),
+    /// Nothing was done.
+    Refused(AdminRefusal),
+}
+
+/// Why an operator's request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminRefusal {
+    /// What kind of mistake it is.
+    pub kind: RefusalKind,
+    /// One line for people: what is wrong and what to do.
+    pub message: String,
+}
+
+/// Kinds of refusals, as gRPC's conventions tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request makes no sense in any state.
+    InvalidArgument,
+    /// The app, partition or node is not there.
+    NotFound,
+    /// The app is there already.
+    AlreadyExists,
+    /// The present state forbids it.
+    FailedPrecondition,
+}
+
+/// One node, as the meta server sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Who and where.
+    pub node: NodeAddress,
+    /// Whether it has a session and is heard.
+    pub alive: bool,
+    /// The highest life that it named; 0 if it was not heard since the meta server started.
+    pub life: Life,
+    /// Partitions that it leads.
+    pub primaries: u32,
+    /// Partitions in which it is a secondary.
+    pub secondaries: u32,
+    /// Milliseconds since it was last heard.
+    pub silent_ms: u64,
+}
+
+/// One app in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSummary {
+    /// The app.
+    pub app: AppInfo,
+    /// Partitions with all replicas that they should have, alive.
+    pub healthy: u32,
+    /// Partitions with a live primary.
+    pub readable: u32,
+}
+
+/// One app with its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppDescription {
+    /// The app.
+    pub app: AppInfo,
+    /// By index.
+    pub partitions: Vec<PartitionStatus>,
+    /// Every node that is named in `partitions`.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// One partition, as the meta server sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub gpid: Gpid,
+    /// Its configuration.
+    pub configuration: Configuration,
+    /// Who is learning.
+    pub learners: Vec<NodeId>,
+    /// What the primary last reported as committed.
+    pub last_committed: Decree,
+    /// Every replica that a node last reported, members or not.
+    pub replicas: Vec<(NodeId, ReplicaReport)>,
+    /// What the guardian last decided for it, and why.
+    pub decision: String,
+}
+
+/// What a client needs to find an app's partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppRoute {
+    /// The app.
+    pub app: AppInfo,
+    /// By index.
+    pub partitions: Vec<Configuration>,
+    /// Every node that is named in `partitions`.
+    pub nodes: Vec<NodeAddress>,
+}

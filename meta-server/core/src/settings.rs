@@ -1,0 +1,41 @@
+//! What the meta server can be tuned by.
+
+use std::time::Duration;
+
+/// The meta server's settings; `config.ini` says what each means to an operator.
+#[derive(Clone, Debug)]
+pub struct MetaSettings {
+    /// A node that has been silent for this long is dead.
+    pub failure_timeout: Duration,
+    /// A node whose session closed has this long to open another one before it is dead (§5.6).
+    pub reconnect_grace: Duration,
+    /// What was asked of a primary is asked again after this long, until it is done.
+    pub ask_again: Duration,
+    /// A node that is being added and makes no progress for this long is given up for another.
+    pub learn_timeout: Duration,
+    /// How long a member that left is waited for before a node without its data replaces it (rDSN's
+    /// `replica_assign_delay_ms_for_dropouts`).
+    pub replica_assign_delay: Duration,
+    /// With fewer members than this (or than the app's replicas, if that is less) writes are refused, so nothing
+    /// is waited for.
+    pub mutation_2pc_min_replica_count: usize,
+    /// Between two slices of the slow sweep over all partitions.
+    pub sweep: Duration,
+    /// The app types that replica servers have registered.
+    pub app_types: Vec<String>,
+}
+
+impl Default for MetaSettings {
+    fn default() -> Self {
+        Self {
+            failure_timeout: Duration::from_millis(1500),
+            reconnect_grace: Duration::from_millis(100),
+            ask_again: Duration::from_secs(1),
+            learn_timeout: Duration::from_secs(30),
+            replica_assign_delay: Duration::from_secs(10),
+            mutation_2pc_min_replica_count: 2,
+            sweep: Duration::from_millis(500),
+            app_types: vec!["counter".to_owned()],
+        }
+    }
+}

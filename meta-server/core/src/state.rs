@@ -1,0 +1,188 @@
+//! The durable part: what is replicated, and the one place where it changes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use words::{AppId, AppInfo, Configuration, Gpid, NodeAddress, NodeId};
+
+use crate::{AppRecord, AppStatus, Change, Command, Refused};
+
+/// The most partitions that an app may have.
+pub const MAX_PARTITIONS: u32 = 4096;
+
+/// The most replicas that a partition may have.
+pub const MAX_REPLICAS: u32 = 9;
+
+/// The longest name of an app, in bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Apps, the configuration of each of their partitions, and the nodes ever seen.
+///
+/// Changed by [`MetaState::apply`] alone, deterministically, so that every meta server that applies the same
+/// commands in the same order holds the same state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaState {
+    /// The highest app number ever given; numbers are never used again.
+    last_app: AppId,
+    /// Every app ever created. A dropped one stays, so that what is left of its replicas can be collected.
+    apps: BTreeMap<AppId, AppRecord>,
+    /// One for each partition of each app.
+    configurations: BTreeMap<Gpid, Configuration>,
+    /// Where each node was last reached.
+    nodes: BTreeMap<NodeId, NodeAddress>,
+}
+
+impl MetaState {
+    /// Carries out one command, or refuses it and changes nothing.
+    ///
+    /// # Errors
+    /// Why the command is refused.
+    pub fn apply(&mut self, command: &Command) -> Result<Vec<Change>, Refused> {
+        let changes = match command {
+            Command::CreateApp { name, app_type, partition_count, replica_count } => {
+                self.create_app(name, app_type, *partition_count, *replica_count)?
+            }
+            Command::DropApp { name } => self.drop_app(name)?,
+            Command::SetConfiguration { gpid, configuration, cause: _ } => {
+                vec![self.set_configuration(*gpid, configuration)?]
+            }
+            Command::RegisterNode(address) => vec![Change::Node(address.clone())],
+        };
+        for change in &changes {
+            self.put(change.clone());
+        }
+        Ok(changes)
+    }
+
+    /// Takes a stored value as it is: how a state is read back from storage, change by change.
+    pub fn put(&mut self, change: Change) {
+        match change {
+            Change::App(app) => {
+                self.last_app = self.last_app.max(app.info.id);
+                self.apps.insert(app.info.id, app);
+            }
+            Change::Configuration { gpid, configuration } => {
+                self.configurations.insert(gpid, configuration);
+            }
+            Change::Node(address) => {
+                self.nodes.insert(address.node, address);
+            }
+        }
+    }
+
+    /// Every value, as [`MetaState::put`] takes it.
+    pub fn values(&self) -> impl Iterator<Item = Change> + '_ {
+        let apps = self.apps.values().cloned().map(Change::App);
+        let configurations = self.configurations.iter().map(|(&gpid, configuration)| Change::Configuration {
+            gpid,
+            configuration: configuration.clone(),
+        });
+        apps.chain(configurations).chain(self.nodes.values().cloned().map(Change::Node))
+    }
+
+    /// Every app ever created, by number.
+    pub fn apps(&self) -> impl Iterator<Item = &AppRecord> {
+        self.apps.values()
+    }
+
+    /// The app of that number, dropped or not.
+    #[must_use]
+    pub fn app(&self, id: AppId) -> Option<&AppRecord> {
+        self.apps.get(&id)
+    }
+
+    /// The app of that name that is there now.
+    #[must_use]
+    pub fn app_named(&self, name: &str) -> Option<&AppRecord> {
+        self.apps.values().find(|app| app.info.name == name && app.status == AppStatus::Available)
+    }
+
+    /// A partition's configuration; a dropped app's too.
+    #[must_use]
+    pub fn configuration(&self, gpid: Gpid) -> Option<&Configuration> {
+        self.configurations.get(&gpid)
+    }
+
+    /// All configurations, by partition.
+    pub fn configurations(&self) -> impl Iterator<Item = (Gpid, &Configuration)> {
+        self.configurations.iter().map(|(&gpid, configuration)| (gpid, configuration))
+    }
+
+    /// Where a node was last reached.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Option<&NodeAddress> {
+        self.nodes.get(&node)
+    }
+
+    /// Every node ever seen.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeAddress> {
+        self.nodes.values()
+    }
+
+    /// The app that a partition belongs to, if it is there now.
+    #[must_use]
+    pub fn app_of(&self, gpid: Gpid) -> Option<&AppInfo> {
+        self.apps.get(&gpid.app).filter(|app| app.status == AppStatus::Available).map(|app| &app.info)
+    }
+
+    fn create_app(
+        &self,
+        name: &str,
+        app_type: &str,
+        partition_count: u32,
+        replica_count: u32,
+    ) -> Result<Vec<Change>, Refused> {
+        check_name("an app's name", name, "._-")?;
+        check_name("an app's type", app_type, "_")?;
+        if !(1..=MAX_PARTITIONS).contains(&partition_count) {
+            return Err(Refused::PartitionCount(partition_count));
+        }
+        if !(1..=MAX_REPLICAS).contains(&replica_count) {
+            return Err(Refused::ReplicaCount(replica_count));
+        }
+        if self.app_named(name).is_some() {
+            return Err(Refused::AppExists(name.to_owned()));
+        }
+        let id = AppId(self.last_app.0 + 1);
+        let info = AppInfo {
+            id,
+            name: name.to_owned(),
+            app_type: app_type.to_owned(),
+            partition_count,
+            replica_count,
+        };
+        let app = Change::App(AppRecord { info, status: AppStatus::Available });
+        let empty = |partition| Change::Configuration {
+            gpid: Gpid { app: id, partition },
+            configuration: Configuration::default(),
+        };
+        Ok(std::iter::once(app).chain((0..partition_count).map(empty)).collect())
+    }
+
+    fn drop_app(&self, name: &str) -> Result<Vec<Change>, Refused> {
+        let app = self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))?;
+        Ok(vec![Change::App(AppRecord { info: app.info.clone(), status: AppStatus::Dropped })])
+    }
+
+    /// Compare-and-set on the ballot (§4.1): every step of every partition's configuration passes here (S5, S6).
+    fn set_configuration(&self, gpid: Gpid, next: &Configuration) -> Result<Change, Refused> {
+        self.app_of(gpid).ok_or(Refused::NoSuchPartition(gpid))?;
+        let current = self.configurations.get(&gpid).ok_or(Refused::NoSuchPartition(gpid))?;
+        current.check_step(next).map_err(|why| Refused::IllegalStep { gpid, why })?;
+        if let Some(node) = next.members().find(|node| !self.nodes.contains_key(node)) {
+            return Err(Refused::UnknownNode(node));
+        }
+        Ok(Change::Configuration { gpid, configuration: next.clone() })
+    }
+}
+
+/// Names travel into command lines, file names and metrics: a small set of characters is safe in all of them.
+fn check_name(what: &'static str, name: &str, marks: &'static str) -> Result<(), Refused> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || marks.contains(c);
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts_well && name.len() <= MAX_NAME_BYTES && name.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(Refused::Name { what, name: name.chars().take(MAX_NAME_BYTES).collect(), marks })
+    }
+}
