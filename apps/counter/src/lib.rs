@@ -1,1 +1,9 @@
-//! Begun.
+//! Counters by name, replicated: the app that comes first, and the pattern for others.
+//!
+//! * [`CounterType`] is what a replica server registers.
+
+mod app;
+mod checkpoint;
+pub mod request;
+
+pub use app::{CounterApp, CounterType};
