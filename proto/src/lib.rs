@@ -1,4 +1,20 @@
 //! The wire: generated messages and services, and the only place where they meet our own types.
+//!
+//! Each type of `words` becomes its message by [`From`], and a message becomes its type by [`TryFrom`], which
+//! fails with [`Malformed`]: whatever arrives from outside is judged here, once, and nothing that it says can
+//! make the process panic. A node id is 16 bytes, big-endian; empty stands for none.
+
+mod client;
+mod learn;
+mod malformed;
+mod meta;
+mod peer;
+mod words;
+
+pub use client::{Operation, OperationKind, malformed_reply};
+pub use malformed::Malformed;
+pub use peer::{envelopes, peer_frame};
+pub use words::{node_bytes, node_id};
 
 /// The generated messages, clients and servers of package `holdfast.v1`; `proto/*.proto` document them.
 #[allow(

@@ -1,0 +1,240 @@
+//! What replica servers say to each other (`peer.proto`).
+
+use std::sync::Arc;
+
+use ::words::{
+    Ballot, Claim, Decree, Envelope, Heartbeat, HeartbeatAck, Life, Mutation, PeerMessage, Prepare,
+    PrepareAck, PrepareRefused, Signature, StepDown,
+};
+
+use crate::malformed::{all, count, each, required};
+use crate::words::{node_bytes, node_id};
+use crate::{Malformed, pb};
+
+/// All that waits for one node, in one frame.
+#[must_use]
+pub fn peer_frame(envelopes: Vec<Envelope>) -> pb::PeerFrame {
+    pb::PeerFrame { envelopes: all(envelopes) }
+}
+
+/// What a frame holds.
+///
+/// # Errors
+/// The first message in it that makes no sense; the sender speaks another version, so the others are not to be
+/// trusted either.
+pub fn envelopes(frame: pb::PeerFrame) -> Result<Vec<Envelope>, Malformed> {
+    each(frame.envelopes)
+}
+
+impl From<Envelope> for pb::Envelope {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            from: node_bytes(envelope.from),
+            from_life: envelope.from_life.0,
+            to: node_bytes(envelope.to),
+            to_life: envelope.to_life.0,
+            body: Some(envelope.body.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::Envelope> for Envelope {
+    type Error = Malformed;
+
+    fn try_from(message: pb::Envelope) -> Result<Self, Malformed> {
+        Ok(Self {
+            from: node_id(&message.from, "Envelope.from")?,
+            from_life: count(Life, message.from_life, "Envelope.from_life")?,
+            to: node_id(&message.to, "Envelope.to")?,
+            to_life: count(Life, message.to_life, "Envelope.to_life")?,
+            body: required(message.body, "Envelope.body")?,
+        })
+    }
+}
+
+impl From<PeerMessage> for pb::envelope::Body {
+    fn from(message: PeerMessage) -> Self {
+        match message {
+            PeerMessage::Hello => Self::Hello(pb::Empty {}),
+            PeerMessage::Welcome => Self::Welcome(pb::Empty {}),
+            PeerMessage::Prepare(m) => Self::Prepare(m.into()),
+            PeerMessage::PrepareAck(m) => Self::PrepareAck(m.into()),
+            PeerMessage::PrepareRefused(m) => Self::PrepareRefused(m.into()),
+            PeerMessage::Heartbeat(m) => Self::Heartbeat(m.into()),
+            PeerMessage::HeartbeatAck(m) => Self::HeartbeatAck(m.into()),
+            PeerMessage::StepDown(m) => Self::StepDown(m.into()),
+            PeerMessage::AddLearner(m) => Self::AddLearner(m.into()),
+            PeerMessage::Learn(m) => Self::Learn(m.into()),
+            PeerMessage::LearnFromList(m) => Self::LearnFromList(m.into()),
+            PeerMessage::LearnMutations(m) => Self::LearnMutations(m.into()),
+            PeerMessage::LearnCheckpoint(m) => Self::LearnCheckpoint(m.into()),
+            PeerMessage::LearnStartOver(m) => Self::LearnStartOver(m.into()),
+            PeerMessage::LearnFailed(m) => Self::LearnFailed(m.into()),
+        }
+    }
+}
+
+impl TryFrom<pb::envelope::Body> for PeerMessage {
+    type Error = Malformed;
+
+    fn try_from(body: pb::envelope::Body) -> Result<Self, Malformed> {
+        use pb::envelope::Body;
+        Ok(match body {
+            Body::Hello(pb::Empty {}) => Self::Hello,
+            Body::Welcome(pb::Empty {}) => Self::Welcome,
+            Body::Prepare(m) => Self::Prepare(m.try_into()?),
+            Body::PrepareAck(m) => Self::PrepareAck(m.try_into()?),
+            Body::PrepareRefused(m) => Self::PrepareRefused(m.try_into()?),
+            Body::Heartbeat(m) => Self::Heartbeat(m.try_into()?),
+            Body::HeartbeatAck(m) => Self::HeartbeatAck(m.into()),
+            Body::StepDown(m) => Self::StepDown(m.try_into()?),
+            Body::AddLearner(m) => Self::AddLearner(m.try_into()?),
+            Body::Learn(m) => Self::Learn(m.try_into()?),
+            Body::LearnFromList(m) => Self::LearnFromList(m.try_into()?),
+            Body::LearnMutations(m) => Self::LearnMutations(m.try_into()?),
+            Body::LearnCheckpoint(m) => Self::LearnCheckpoint(m.try_into()?),
+            Body::LearnStartOver(m) => Self::LearnStartOver(m.try_into()?),
+            Body::LearnFailed(m) => Self::LearnFailed(m.try_into()?),
+        })
+    }
+}
+
+impl From<Prepare> for pb::Prepare {
+    fn from(prepare: Prepare) -> Self {
+        Self {
+            gpid: Some(prepare.gpid.into()),
+            ballot: prepare.ballot.0,
+            mutation: Some(Arc::unwrap_or_clone(prepare.mutation).into()),
+            previous: Some(prepare.previous.into()),
+            last_committed: prepare.last_committed.0,
+            learning: prepare.learning.map(|signature| signature.0),
+        }
+    }
+}
+
+impl TryFrom<pb::Prepare> for Prepare {
+    type Error = Malformed;
+
+    fn try_from(message: pb::Prepare) -> Result<Self, Malformed> {
+        let mutation: Mutation = required(message.mutation, "Prepare.mutation")?;
+        Ok(Self {
+            gpid: required(message.gpid, "Prepare.gpid")?,
+            ballot: count(Ballot, message.ballot, "Prepare.ballot")?,
+            mutation: Arc::new(mutation),
+            previous: required(message.previous, "Prepare.previous")?,
+            last_committed: count(Decree, message.last_committed, "Prepare.last_committed")?,
+            learning: message.learning.map(Signature),
+        })
+    }
+}
+
+impl From<PrepareAck> for pb::PrepareAck {
+    fn from(ack: PrepareAck) -> Self {
+        Self {
+            gpid: Some(ack.gpid.into()),
+            ballot: ack.ballot.0,
+            confirmed: ack.confirmed.0,
+            learning: ack.learning.map(|signature| signature.0),
+        }
+    }
+}
+
+impl TryFrom<pb::PrepareAck> for PrepareAck {
+    type Error = Malformed;
+
+    fn try_from(message: pb::PrepareAck) -> Result<Self, Malformed> {
+        Ok(Self {
+            gpid: required(message.gpid, "PrepareAck.gpid")?,
+            ballot: count(Ballot, message.ballot, "PrepareAck.ballot")?,
+            confirmed: count(Decree, message.confirmed, "PrepareAck.confirmed")?,
+            learning: message.learning.map(Signature),
+        })
+    }
+}
+
+impl From<PrepareRefused> for pb::PrepareRefused {
+    fn from(refused: PrepareRefused) -> Self {
+        Self {
+            gpid: Some(refused.gpid.into()),
+            ballot: refused.ballot.0,
+            confirmed: refused.confirmed.0,
+            unable: refused.unable,
+            learning: refused.learning.map(|signature| signature.0),
+        }
+    }
+}
+
+impl TryFrom<pb::PrepareRefused> for PrepareRefused {
+    type Error = Malformed;
+
+    fn try_from(message: pb::PrepareRefused) -> Result<Self, Malformed> {
+        Ok(Self {
+            gpid: required(message.gpid, "PrepareRefused.gpid")?,
+            ballot: count(Ballot, message.ballot, "PrepareRefused.ballot")?,
+            confirmed: count(Decree, message.confirmed, "PrepareRefused.confirmed")?,
+            unable: message.unable,
+            learning: message.learning.map(Signature),
+        })
+    }
+}
+
+impl From<Claim> for pb::Claim {
+    fn from(claim: Claim) -> Self {
+        Self { gpid: Some(claim.gpid.into()), ballot: claim.ballot.0, last_committed: claim.last_committed.0 }
+    }
+}
+
+impl TryFrom<pb::Claim> for Claim {
+    type Error = Malformed;
+
+    fn try_from(message: pb::Claim) -> Result<Self, Malformed> {
+        Ok(Self {
+            gpid: required(message.gpid, "Claim.gpid")?,
+            ballot: count(Ballot, message.ballot, "Claim.ballot")?,
+            last_committed: count(Decree, message.last_committed, "Claim.last_committed")?,
+        })
+    }
+}
+
+impl From<Heartbeat> for pb::Heartbeat {
+    fn from(heartbeat: Heartbeat) -> Self {
+        Self { sequence: heartbeat.sequence, claims: all(heartbeat.claims) }
+    }
+}
+
+impl TryFrom<pb::Heartbeat> for Heartbeat {
+    type Error = Malformed;
+
+    fn try_from(message: pb::Heartbeat) -> Result<Self, Malformed> {
+        Ok(Self { sequence: message.sequence, claims: each(message.claims)? })
+    }
+}
+
+impl From<HeartbeatAck> for pb::HeartbeatAck {
+    fn from(ack: HeartbeatAck) -> Self {
+        Self { sequence: ack.sequence, exceptions: all(ack.exceptions) }
+    }
+}
+
+impl From<pb::HeartbeatAck> for HeartbeatAck {
+    fn from(message: pb::HeartbeatAck) -> Self {
+        Self { sequence: message.sequence, exceptions: all(message.exceptions) }
+    }
+}
+
+impl From<StepDown> for pb::StepDown {
+    fn from(step_down: StepDown) -> Self {
+        Self { gpid: Some(step_down.gpid.into()), ballot: step_down.ballot.0 }
+    }
+}
+
+impl TryFrom<pb::StepDown> for StepDown {
+    type Error = Malformed;
+
+    fn try_from(message: pb::StepDown) -> Result<Self, Malformed> {
+        Ok(Self {
+            gpid: required(message.gpid, "StepDown.gpid")?,
+            ballot: count(Ballot, message.ballot, "StepDown.ballot")?,
+        })
+    }
+}
