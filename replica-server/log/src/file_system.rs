@@ -1,0 +1,170 @@
+//! The little that the log needs of a file system, so that the simulator can own its disk.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// One folder. Names are plain file names.
+///
+/// A file that was created, renamed or removed is surely so after a crash only once
+/// [`sync_folder`](Self::sync_folder) returned.
+pub trait FileSystem: fmt::Debug + Send + Sync {
+    /// The names of all files.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes an empty file, in the place of one of that name if there is one.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file to read and write.
+    ///
+    /// # Errors
+    /// Those of the operating system; `NotFound` if there is none of that name.
+    fn open(&self, name: &str) -> io::Result<Box<dyn File>>;
+
+    /// Gives a file another name, in the place of one of that name if there is one.
+    ///
+    /// # Errors
+    /// Those of the operating system; `NotFound` if there is none of that name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file. Who has it open can still read it.
+    ///
+    /// # Errors
+    /// Those of the operating system; `NotFound` if there is none of that name.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names as they are now durable. That says nothing about what is in the files.
+    ///
+    /// # Errors
+    /// Those of the operating system. What is durable is then unknown.
+    fn sync_folder(&self) -> io::Result<()>;
+}
+
+/// One open file.
+pub trait File: fmt::Debug + Send + Sync {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` with what is at `offset`.
+    ///
+    /// # Errors
+    /// Those of the operating system; `UnexpectedEof` if the file ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// Those of the operating system. A part may then be written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file to `size` bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn truncate(&self, size: u64) -> io::Result<()>;
+
+    /// Makes what is in the file, and its length, durable.
+    ///
+    /// # Errors
+    /// Those of the operating system. What is durable is then unknown, and a second sync that succeeds says
+    /// nothing about what the first one failed to write (§7.1).
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A folder of the operating system.
+#[derive(Debug)]
+pub struct RealFolder {
+    path: PathBuf,
+}
+
+impl RealFolder {
+    /// The folder at `path`; made, durably, if it is not there.
+    ///
+    /// # Errors
+    /// It can't be made, or is not a folder.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_path(parent)?;
+            }
+        }
+        Ok(Self { path })
+    }
+}
+
+fn sync_path(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+impl FileSystem for RealFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // A name that is not UTF-8 is none of the log's.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).open(self.path.join(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        sync_path(&self.path)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        self.0.set_len(size)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // fdatasync on Linux: the content and the length, not the times.
+        self.0.sync_data()
+    }
+}

@@ -1,0 +1,123 @@
+//! One record on disk: header, payload, checksum.
+
+use std::io;
+
+use crc32c::{crc32c, crc32c_append};
+use words::{Gpid, Record};
+
+/// Length of a frame's header.
+pub(crate) const HEADER: usize = 16;
+/// Length of the checksum that ends a frame.
+const TRAILER: usize = 4;
+/// What a frame has beyond its payload.
+const OVERHEAD: u32 = (HEADER + TRAILER) as u32;
+/// The longest frame: far above any mutation, and far below what a length field can say.
+const MAX_LENGTH: usize = 1 << 30;
+
+/// Where a frame was written: a frame is valid nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Number of the segment.
+    pub(crate) segment: u64,
+    /// Offset in it.
+    pub(crate) offset: u64,
+}
+
+/// An intact header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    /// The partition that the record belongs to.
+    pub(crate) gpid: Gpid,
+    /// Length of the whole frame.
+    pub(crate) length: u32,
+}
+
+/// What stands at a place.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    /// A record.
+    Valid {
+        /// Length of the frame.
+        length: u32,
+        /// The record.
+        record: Record,
+    },
+    /// Written whole, and not by this version of the log.
+    Foreign(Header),
+    /// The header is intact, what it announces is not.
+    BadPayload(Header),
+    /// Not a header.
+    BadHeader,
+}
+
+/// Appends the frame of `record` to `buffer`, to be written at `place`; answers its length.
+///
+/// # Errors
+/// `InvalidInput` if the record is larger than a frame may be.
+pub(crate) fn encode(buffer: &mut Vec<u8>, place: Place, record: &Record) -> io::Result<u32> {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; HEADER]);
+    postcard::to_io(record, &mut *buffer).map_err(io::Error::other)?;
+    let length = buffer.len() - start + TRAILER;
+    if length > MAX_LENGTH {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record is larger than the log takes"));
+    }
+    let length = u32::try_from(length).expect("checked above");
+    let payload = length - OVERHEAD;
+    let gpid = record.gpid();
+    let header = &mut buffer[start..start + HEADER];
+    header[0..4].copy_from_slice(&payload.to_le_bytes());
+    header[4..8].copy_from_slice(&gpid.app.0.to_le_bytes());
+    header[8..12].copy_from_slice(&gpid.partition.to_le_bytes());
+    let checksum = header_checksum(place, &header[..12]);
+    header[12..16].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c(&buffer[start..]);
+    buffer.extend_from_slice(&checksum.to_le_bytes());
+    Ok(length)
+}
+
+/// What stands at the beginning of `bytes`, which were read from `place`.
+pub(crate) fn decode(place: Place, bytes: &[u8]) -> Frame {
+    let Some(header) = decode_header(place, bytes) else {
+        return Frame::BadHeader;
+    };
+    let Some(frame) = bytes.get(..header.length as usize) else {
+        return Frame::BadPayload(header);
+    };
+    let (checked, trailer) = frame.split_at(frame.len() - TRAILER);
+    if crc32c(checked) != number(trailer) {
+        return Frame::BadPayload(header);
+    }
+    match postcard::take_from_bytes::<Record>(&checked[HEADER..]) {
+        Ok((record, [])) if record.gpid() == header.gpid => Frame::Valid { length: header.length, record },
+        _ => Frame::Foreign(header),
+    }
+}
+
+/// Whether a whole frame with right checksums begins here.
+pub(crate) fn is_whole(place: Place, bytes: &[u8]) -> bool {
+    // The cheap test first: this is asked of every byte behind a bad place.
+    decode_header(place, bytes).is_some()
+        && matches!(decode(place, bytes), Frame::Valid { .. } | Frame::Foreign(_))
+}
+
+fn decode_header(place: Place, bytes: &[u8]) -> Option<Header> {
+    let header = bytes.get(..HEADER)?;
+    if header_checksum(place, &header[..12]) != number(&header[12..16]) {
+        return None;
+    }
+    let length =
+        number(&header[0..4]).checked_add(OVERHEAD).filter(|&length| length as usize <= MAX_LENGTH)?;
+    Some(Header { gpid: Gpid::new(number(&header[4..8]), number(&header[8..12])), length })
+}
+
+fn header_checksum(place: Place, fields: &[u8]) -> u32 {
+    let mut salt = [0; 16];
+    salt[..8].copy_from_slice(&place.segment.to_le_bytes());
+    salt[8..].copy_from_slice(&place.offset.to_le_bytes());
+    crc32c_append(crc32c(&salt), fields)
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("the caller cut four bytes"))
+}

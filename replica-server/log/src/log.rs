@@ -1,0 +1,293 @@
+//! Writing the log.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use words::{Ballot, Decree, Gpid, Record};
+
+use crate::frame::{self, Place};
+use crate::index::Index;
+use crate::recovery::{self, LogError, Opened};
+use crate::segment::{Draft, Live, Noted, Segment};
+use crate::{File, FileSystem, LogReader};
+
+/// How the log is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment that holds this many bytes of records is followed by a new one.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { segment_bytes: 32 << 20 }
+    }
+}
+
+/// The log of one data directory, open for writing. One process at a time may have it open; to see to that
+/// is the caller's (it locks the data directory).
+#[derive(Debug)]
+pub struct PrepareLog {
+    files: Arc<dyn FileSystem>,
+    options: Options,
+    state: State,
+    /// The last segment's file.
+    active: Box<dyn File>,
+    index: Arc<Mutex<Index>>,
+    /// Whether something was appended since the last sync.
+    unsynced: bool,
+    /// Whether what is on disk is unknown, because a sync failed or a failed write could not be undone.
+    failed: bool,
+    /// Frames on their way to the file; kept for its capacity.
+    buffer: Vec<u8>,
+    /// Their lengths.
+    lengths: Vec<u32>,
+}
+
+/// What the log knows about what it holds.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Oldest first; the last one is written to. Empty only while the log is being opened.
+    pub(crate) segments: VecDeque<Segment>,
+    /// What the next segment will restate.
+    pub(crate) live: Live,
+    /// Partitions that damage was found for and that were not removed since.
+    pub(crate) damaged: BTreeSet<Gpid>,
+    /// The first segment with damage.
+    pub(crate) damaged_from: Option<u64>,
+}
+
+impl State {
+    /// Takes notice of a record in the last segment.
+    pub(crate) fn on_record(&mut self, record: &Record) {
+        match record {
+            Record::Created { gpid, app } => {
+                let noted = || Noted { app: app.clone(), ballot: Ballot(0) };
+                self.live.entry(*gpid).or_insert_with(noted).app = app.clone();
+            }
+            Record::Ballot { gpid, ballot } => self.raise(*gpid, *ballot),
+            Record::Prepare { gpid, ballot, mutation, .. } => {
+                self.raise(*gpid, *ballot);
+                let segment = self.segments.back_mut().expect("a record is in a segment");
+                let highest = segment.highest.entry(*gpid).or_default();
+                *highest = mutation.id.decree.max(*highest);
+            }
+            Record::Installed { .. } => {}
+            Record::Removed { gpid } => {
+                self.live.remove(gpid);
+                for segment in &mut self.segments {
+                    segment.highest.remove(gpid);
+                }
+            }
+        }
+    }
+
+    fn raise(&mut self, gpid: Gpid, ballot: Ballot) {
+        if let Some(noted) = self.live.get_mut(&gpid) {
+            noted.ballot = noted.ballot.max(ballot);
+        }
+    }
+}
+
+impl PrepareLog {
+    /// Opens the log, or begins one if there is none, and reads all that it holds. What it answers is durable.
+    ///
+    /// # Errors
+    /// Those of the file system, and a log of another version. Damage is none: see [`Opened::damage`].
+    pub fn open(files: Arc<dyn FileSystem>, options: Options) -> Result<(Self, Opened), LogError> {
+        let recovered = recovery::recover(&*files)?;
+        let mut log = Self {
+            files,
+            options,
+            state: recovered.state,
+            active: recovered.active,
+            index: Arc::new(Mutex::new(recovered.index)),
+            unsynced: false,
+            failed: false,
+            buffer: Vec::new(),
+            lengths: Vec::new(),
+        };
+        // A segment with damage is never written to again, so that it can be collected once it healed.
+        if log.state.damaged_from == Some(log.active_segment().number) {
+            log.roll().map_err(LogError::io("begin a new segment after a damaged one"))?;
+        }
+        Ok((log, recovered.opened))
+    }
+
+    /// Writes all of `records`, in order, by one write. They are not durable before [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// Those of the file system. Then none of `records` is in the log; it can be tried again (a disk that was
+    /// full may not be any more, §7.6), unless the log has [failed](Self::has_failed).
+    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        self.check()?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let segment = self.active_segment();
+        if segment.length - segment.start >= self.options.segment_bytes {
+            self.roll()?;
+        }
+        self.encode(records)?;
+        let offset = self.active_segment().length;
+        if let Err(error) = self.active.write_at(offset, &self.buffer) {
+            self.undo_write(offset);
+            return Err(error);
+        }
+        self.unsynced = true;
+        self.on_written(records);
+        Ok(())
+    }
+
+    /// Makes all that was appended durable.
+    ///
+    /// # Errors
+    /// Those of the file system. The log has then [failed](Self::has_failed): what is durable is unknown, and
+    /// to sync again would say nothing about it (§7.1).
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.check()?;
+        if self.unsynced {
+            let result = self.active.sync();
+            self.poison_unless(result)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segments as long as all that they prepare is at or below what `durable` says for
+    /// its partition (§7.5); partitions that are not named hold nothing back. Answers how many it removed. The
+    /// newest segment stays, and so does every segment from the first one with damage on until each
+    /// partition that it touches was removed ([`Damage`](crate::Damage)).
+    ///
+    /// # Errors
+    /// Those of the file system. What was to be removed may come back; it does no harm.
+    pub fn collect(&mut self, durable: &[(Gpid, Decree)]) -> io::Result<usize> {
+        self.check()?;
+        let durable: BTreeMap<Gpid, Decree> = durable.iter().copied().collect();
+        let count = self.collectable(&durable);
+        if count == 0 {
+            return Ok(0);
+        }
+        // A partition may hold nothing back just because its removal was noted: that must be durable first.
+        self.sync()?;
+        let first = self.state.segments[count].number;
+        self.index.lock().expect("no holder panics").collect(first);
+        for _ in 0..count {
+            self.files.remove(&crate::segment::name(self.state.segments[0].number))?;
+            // One at a time: a crash must not keep a segment and lose a later one, or there is a hole.
+            let result = self.files.sync_folder();
+            self.poison_unless(result)?;
+            self.state.segments.pop_front();
+        }
+        Ok(count)
+    }
+
+    fn collectable(&self, durable: &BTreeMap<Gpid, Decree>) -> usize {
+        let pinned_from = self.state.damaged_from.filter(|_| !self.state.damaged.is_empty());
+        let needed = |segment: &Segment| {
+            pinned_from.is_some_and(|from| segment.number >= from)
+                || segment
+                    .highest
+                    .iter()
+                    .any(|(gpid, &highest)| durable.get(gpid).is_some_and(|&d| highest > d))
+        };
+        let older = self.state.segments.len() - 1;
+        self.state.segments.iter().take(older).take_while(|segment| !needed(segment)).count()
+    }
+
+    /// To read mutations back, from another thread if need be.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(self.files.clone(), self.index.clone())
+    }
+
+    /// The lowest decree from which on [`LogReader::read`] finds the partition's mutations.
+    #[must_use]
+    pub fn lowest(&self, gpid: Gpid) -> Option<Decree> {
+        self.index.lock().expect("no holder panics").lowest(gpid)
+    }
+
+    /// Length of all segments together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.state.segments.iter().map(|segment| segment.length).sum()
+    }
+
+    /// Number of segments, at least one.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.state.segments.len()
+    }
+
+    /// Whether what is on disk is unknown. Every call that writes then fails, and the process must end: the
+    /// next start reads what is there.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    fn active_segment(&self) -> &Segment {
+        self.state.segments.back().expect("there is always one")
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other(
+                "the prepare log failed earlier, what is on disk is unknown; restart the node",
+            ));
+        }
+        Ok(())
+    }
+
+    fn poison_unless<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.failed |= result.is_err();
+        result
+    }
+
+    fn encode(&mut self, records: &[Record]) -> io::Result<()> {
+        let segment = self.state.segments.back().expect("there is always one");
+        self.buffer.clear();
+        self.lengths.clear();
+        for record in records {
+            let offset = segment.length + self.buffer.len() as u64;
+            let place = Place { segment: segment.number, offset };
+            self.lengths.push(frame::encode(&mut self.buffer, place, record)?);
+        }
+        Ok(())
+    }
+
+    fn on_written(&mut self, records: &[Record]) {
+        let mut index = self.index.lock().expect("no holder panics");
+        for (record, &length) in records.iter().zip(&self.lengths) {
+            self.state.on_record(record);
+            if let Record::Created { gpid, .. } | Record::Removed { gpid } = record {
+                self.state.damaged.remove(gpid);
+            }
+            let segment = self.state.segments.back_mut().expect("there is always one");
+            index.on_record(record, Place { segment: segment.number, offset: segment.length }, length);
+            segment.length += u64::from(length);
+        }
+    }
+
+    /// Cuts off what a failed write may have left behind, durably: a later record could end just where a
+    /// whole one of these begins, and replay would take it for its successor.
+    fn undo_write(&mut self, length: u64) {
+        let undone = self.active.truncate(length).and_then(|()| self.active.sync());
+        self.failed |= undone.is_err();
+        self.unsynced &= undone.is_err();
+    }
+
+    /// Goes on in a new segment. All of the old one is durable before the new one is there, so only the last
+    /// segment can have a torn tail (§7.2).
+    fn roll(&mut self) -> io::Result<()> {
+        self.sync()?;
+        let number = self.active_segment().number + 1;
+        let draft = Draft::write(&*self.files, number, &self.state.live)?;
+        let published = draft.publish(&*self.files);
+        let (segment, file) = self.poison_unless(published)?;
+        self.state.segments.push_back(segment);
+        self.active = file;
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Reading mutations back while the log is being written, to teach a learner (§6.1).
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use words::{Decree, Gpid, Mutation, Record};
+
+use crate::frame::{self, Frame};
+use crate::index::{Index, Location};
+use crate::{File, FileSystem, segment};
+
+/// Reads what the log holds; it may be used from another thread than the log, and cloned.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    files: Arc<dyn FileSystem>,
+    index: Arc<Mutex<Index>>,
+}
+
+impl LogReader {
+    pub(crate) fn new(files: Arc<dyn FileSystem>, index: Arc<Mutex<Index>>) -> Self {
+        Self { files, index }
+    }
+
+    /// The mutations of decrees `from..=to`, in order and without a gap from `from` on: fewer, or none, if the
+    /// log does not hold them (any more), and no more than `max_bytes` in the log, though at least one.
+    ///
+    /// Of several records with one decree the last counts, and a record with another identity than the one
+    /// before removes all that followed that one (§4.6). The caller asks only for what is committed.
+    ///
+    /// # Errors
+    /// Those of the file system; `InvalidData` if what was written can't be read back.
+    pub fn read(
+        &self,
+        gpid: Gpid,
+        from: Decree,
+        to: Decree,
+        max_bytes: usize,
+    ) -> io::Result<Vec<Arc<Mutation>>> {
+        let locations = self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes);
+        let mut mutations = Vec::with_capacity(locations.len());
+        let mut open: Option<(u64, Box<dyn File>)> = None;
+        for location in &locations {
+            let number = location.place.segment;
+            let file = match open.take() {
+                Some((opened, file)) if opened == number => file,
+                _ => match self.files.open(&segment::name(number)) {
+                    Ok(file) => file,
+                    // Collected since: the learner will get a checkpoint.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    Err(error) => return Err(error),
+                },
+            };
+            mutations.push(read_one(&*file, location)?);
+            open = Some((number, file));
+        }
+        Ok(mutations)
+    }
+}
+
+fn read_one(file: &dyn File, location: &Location) -> io::Result<Arc<Mutation>> {
+    let mut bytes = vec![0; location.length as usize];
+    file.read_at(location.place.offset, &mut bytes)?;
+    match frame::decode(location.place, &bytes) {
+        Frame::Valid { record: Record::Prepare { mutation, .. }, .. } => Ok(mutation),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{}: the record at offset {} can't be read back; the disk may be failing",
+                segment::name(location.place.segment),
+                location.place.offset
+            ),
+        )),
+    }
+}

@@ -1,0 +1,322 @@
+//! Opening the log: what it holds, what of it is damaged, and where its torn tail begins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use thiserror::Error;
+use words::{Gpid, Record};
+
+use crate::frame::{self, Frame, Place};
+use crate::index::Index;
+use crate::log::State;
+use crate::segment::{self, Draft, Name, Segment, SegmentHeader, VERSION};
+use crate::{File, FileSystem};
+
+/// What the log held when it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// All records, in the order in which they were appended. What a partition's `Removed` overtook is left
+    /// out.
+    pub records: Vec<Record>,
+    /// What could not be read.
+    pub damage: Damage,
+}
+
+/// Whose records may be lost, to something else than a crash (§7.2). What is left of them is among the records
+/// all the same, maybe with gaps.
+///
+/// Damage is told again at each start until the replica was removed, or created, later in the log than the
+/// damage: whoever learns a partition afresh appends `Removed` first. Until then the log is not collected from
+/// there on, or the next start would take the partition for whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing is lost.
+    None,
+    /// These partitions' records may be.
+    Partitions(BTreeSet<Gpid>),
+    /// Any partition's records may be, one of which nothing is left included.
+    All,
+}
+
+/// The log can't be opened.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The operating system refused.
+    #[error("can't {what} of the prepare log: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// The log was written by another version of this software.
+    #[error(
+        "{file} has version {found} of the log's format, this program reads {VERSION}: run the version that wrote it"
+    )]
+    Version {
+        /// The segment's file.
+        file: String,
+        /// The version that it names.
+        found: u32,
+    },
+}
+
+impl LogError {
+    /// For `map_err`.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+/// All that an open log is made of.
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) active: Box<dyn File>,
+    pub(crate) index: Index,
+    pub(crate) opened: Opened,
+}
+
+/// Reads the log.
+pub(crate) fn recover(files: &dyn FileSystem) -> Result<Recovered, LogError> {
+    let numbers = find_segments(files)?;
+    let mut reading = Reading::default();
+    let mut active = None;
+    for (position, &number) in numbers.iter().enumerate() {
+        if position > 0 && numbers[position - 1] + 1 != number {
+            reading.wounds.hurt(None, number);
+        }
+        active = Some(read_segment(files, number, position + 1 == numbers.len(), &mut reading)?);
+    }
+    let active = match active {
+        Some(file) => file,
+        None => {
+            let draft = Draft::write(files, 1, &reading.state.live).map_err(LogError::io("write log.1"))?;
+            let (first, file) = draft.publish(files).map_err(LogError::io("write log.1"))?;
+            reading.state.segments.push_back(first);
+            file
+        }
+    };
+    Ok(reading.finish(active))
+}
+
+/// The segments that are there, in order; what a crash left of an unfinished one is removed.
+fn find_segments(files: &dyn FileSystem) -> Result<Vec<u64>, LogError> {
+    let mut numbers = Vec::new();
+    for file in files.list().map_err(LogError::io("list the files"))? {
+        match segment::parse_name(&file) {
+            Name::Segment(number) => numbers.push(number),
+            Name::Draft => files.remove(&file).map_err(LogError::io(format!("remove {file}")))?,
+            Name::Other => {}
+        }
+    }
+    // The process may have ended between a rename and its sync: what is seen now must still be there after
+    // the next power cut.
+    files.sync_folder().map_err(LogError::io("sync the folder"))?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Reads one segment; the torn tail of the last one is cut.
+fn read_segment(
+    files: &dyn FileSystem,
+    number: u64,
+    is_last: bool,
+    reading: &mut Reading,
+) -> Result<Box<dyn File>, LogError> {
+    let name = segment::name(number);
+    let failed = |what: &str| LogError::io(format!("{what} {name}"));
+    let file = files.open(&name).map_err(failed("open"))?;
+    let size = file.size().map_err(failed("measure"))?;
+    let mut bytes = vec![0; usize::try_from(size).expect("a file that fits in memory")];
+    file.read_at(0, &mut bytes).map_err(failed("read"))?;
+    let start = match segment::decode_header(number, &bytes) {
+        SegmentHeader::Valid(start) => Some(start),
+        SegmentHeader::Bad => None,
+        SegmentHeader::Version(found) => return Err(LogError::Version { file: name, found }),
+    };
+    let torn = reading.on_segment(number, start, &bytes, is_last);
+    if let Some(length) = torn {
+        file.truncate(length).map_err(failed("cut the torn tail of"))?;
+    }
+    if is_last {
+        // What is answered, and acted upon, must survive the next power cut.
+        file.sync().map_err(failed("sync"))?;
+    }
+    Ok(file)
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reading {
+    state: State,
+    index: Index,
+    records: Vec<Record>,
+    wounds: Wounds,
+}
+
+impl Reading {
+    /// Reads a segment whose header and restatement end at `start` (`None`: its header is bad). Answers where
+    /// its torn tail begins, if it has one.
+    fn on_segment(&mut self, number: u64, start: Option<u64>, bytes: &[u8], is_last: bool) -> Option<u64> {
+        let length = bytes.len() as u64;
+        let segment = Segment {
+            number,
+            start: start.unwrap_or(segment::HEADER as u64),
+            length,
+            highest: BTreeMap::new(),
+        };
+        self.state.segments.push_back(segment);
+        if start.is_none_or(|start| start > length) {
+            self.wounds.hurt(None, number);
+        }
+        // Bad places that no valid record followed yet, and where the first of them is.
+        let mut bad: Vec<Option<Gpid>> = Vec::new();
+        let mut bad_from = 0;
+        let mut at = segment::HEADER;
+        while at < bytes.len() {
+            let place = Place { segment: number, offset: at as u64 };
+            let frame = frame::decode(place, &bytes[at..]);
+            if bad.is_empty() {
+                bad_from = place.offset;
+            }
+            at = match frame {
+                Frame::Valid { length, record } => {
+                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
+                    let restated = start.is_none_or(|start| place.offset < start);
+                    self.on_record(record, place, length, restated);
+                    at + length as usize
+                }
+                Frame::Foreign(header) => {
+                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
+                    self.wounds.hurt(Some(header.gpid), number);
+                    at + header.length as usize
+                }
+                Frame::BadPayload(header) => {
+                    bad.push(Some(header.gpid));
+                    at + header.length as usize
+                }
+                Frame::BadHeader => {
+                    bad.push(None);
+                    next_whole_frame(number, bytes, at + 1)
+                }
+            };
+        }
+        // Header and restatement were durable before the segment had its name: they can't be torn.
+        if is_last && !bad.is_empty() && start.is_some_and(|start| bad_from >= start) {
+            self.state.segments.back_mut().expect("pushed above").length = bad_from;
+            return Some(bad_from);
+        }
+        bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
+        None
+    }
+
+    fn on_record(&mut self, record: Record, place: Place, length: u32, restated: bool) {
+        self.wounds.known.insert(record.gpid());
+        match record {
+            Record::Removed { gpid } => self.wounds.heal(gpid),
+            Record::Created { gpid, .. } if !restated => self.wounds.heal(gpid),
+            _ => {}
+        }
+        let nothing_new = restated && self.says_nothing_new(&record);
+        self.state.on_record(&record);
+        self.index.on_record(&record, place, length);
+        if !nothing_new {
+            self.records.push(record);
+        }
+    }
+
+    /// Whether a restated record is known from the segments before: then replay had better not see it, as
+    /// memory did not.
+    fn says_nothing_new(&self, record: &Record) -> bool {
+        self.state.live.get(&record.gpid()).is_some_and(|noted| match record {
+            Record::Created { app, .. } => noted.app == *app,
+            Record::Ballot { ballot, .. } => noted.ballot >= *ballot,
+            _ => false,
+        })
+    }
+
+    fn finish(mut self, active: Box<dyn File>) -> Recovered {
+        forget_removed(&mut self.records);
+        let (damage, damaged) = self.wounds.finish();
+        self.state.damaged = damaged;
+        self.state.damaged_from = self.wounds.first;
+        let opened = Opened { records: self.records, damage };
+        Recovered { state: self.state, active, index: self.index, opened }
+    }
+}
+
+/// The next place at or after `from` where a whole frame is, or the end.
+fn next_whole_frame(number: u64, bytes: &[u8], from: usize) -> usize {
+    (from..bytes.len())
+        .find(|&at| frame::is_whole(Place { segment: number, offset: at as u64 }, &bytes[at..]))
+        .unwrap_or(bytes.len())
+}
+
+/// Leaves out what came before a partition's last `Removed`.
+fn forget_removed(records: &mut Vec<Record>) {
+    let mut removed: BTreeMap<Gpid, usize> = BTreeMap::new();
+    for (position, record) in records.iter().enumerate() {
+        if let Record::Removed { gpid } = record {
+            removed.insert(*gpid, position);
+        }
+    }
+    let mut position = 0;
+    records.retain(|record| {
+        position += 1;
+        removed.get(&record.gpid()).is_none_or(|&at| position > at)
+    });
+}
+
+/// Damage, in log order.
+#[derive(Default)]
+struct Wounds {
+    /// The first segment with damage.
+    first: Option<u64>,
+    /// Partitions whose records are bad.
+    partitions: BTreeSet<Gpid>,
+    /// Whether something is bad that may have been anybody's ...
+    all: bool,
+    /// ... and who was removed or created after that.
+    healed: BTreeSet<Gpid>,
+    /// Every partition that the log says something about.
+    known: BTreeSet<Gpid>,
+}
+
+impl Wounds {
+    fn hurt(&mut self, whose: Option<Gpid>, segment: u64) {
+        self.first.get_or_insert(segment);
+        match whose {
+            Some(gpid) => {
+                self.known.insert(gpid);
+                self.partitions.insert(gpid);
+            }
+            None => {
+                self.all = true;
+                self.healed.clear();
+            }
+        }
+    }
+
+    fn heal(&mut self, gpid: Gpid) {
+        self.partitions.remove(&gpid);
+        if self.all {
+            self.healed.insert(gpid);
+        }
+    }
+
+    /// The damage that is left, and the partitions that have to heal before it is forgotten.
+    fn finish(&self) -> (Damage, BTreeSet<Gpid>) {
+        let mut hurt = self.partitions.clone();
+        if self.all {
+            hurt.extend(self.known.difference(&self.healed));
+        }
+        let damage = if self.all && self.healed.is_empty() {
+            Damage::All
+        } else if hurt.is_empty() {
+            Damage::None
+        } else {
+            Damage::Partitions(hurt.clone())
+        };
+        (damage, hurt)
+    }
+}

@@ -1,0 +1,172 @@
+//! One file of the log: its name, its header, and how it comes into being.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crc32c::crc32c;
+use words::{AppInfo, Ballot, Decree, Gpid, Record};
+
+use crate::frame::{self, Place};
+use crate::{File, FileSystem};
+
+const MAGIC: [u8; 8] = *b"holdflog";
+/// The version of the format that this code writes and reads.
+pub(crate) const VERSION: u32 = 1;
+/// Length of a segment's header.
+pub(crate) const HEADER: usize = 28;
+
+/// What a partition's `Created` and `Ballot` records add up to: what each new segment says again, so that
+/// older ones can be removed.
+#[derive(Clone, Debug)]
+pub(crate) struct Noted {
+    /// The app that the partition is a part of.
+    pub(crate) app: AppInfo,
+    /// The replica's highest ballot.
+    pub(crate) ballot: Ballot,
+}
+
+/// All partitions that were created and not removed.
+pub(crate) type Live = BTreeMap<Gpid, Noted>;
+
+/// What is known of a segment while the log is open.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Its number; one more than that of the segment before.
+    pub(crate) number: u64,
+    /// Length of header and restatement.
+    pub(crate) start: u64,
+    /// Length of the file.
+    pub(crate) length: u64,
+    /// The highest decree prepared in it, for each partition that was not removed since.
+    pub(crate) highest: BTreeMap<Gpid, Decree>,
+}
+
+/// The name of the segment's file.
+pub(crate) fn name(number: u64) -> String {
+    format!("log.{number}")
+}
+
+/// The name while the segment is being made.
+pub(crate) fn draft_name(number: u64) -> String {
+    format!("log.{number}.new")
+}
+
+/// What a file name means to the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A segment.
+    Segment(u64),
+    /// A segment that was being made when the process ended.
+    Draft,
+    /// Not a file of the log.
+    Other,
+}
+
+/// What the file of this name is.
+pub(crate) fn parse_name(file: &str) -> Name {
+    let Some(rest) = file.strip_prefix("log.") else {
+        return Name::Other;
+    };
+    let (digits, draft) = match rest.strip_suffix(".new") {
+        Some(digits) => (digits, true),
+        None => (rest, false),
+    };
+    match digits.parse() {
+        // Only the one way in which the log writes a number; the last one has no successor.
+        Ok(number) if number < u64::MAX && digits == u64::to_string(&number) => {
+            if draft {
+                Name::Draft
+            } else {
+                Name::Segment(number)
+            }
+        }
+        _ => Name::Other,
+    }
+}
+
+/// What stands at the beginning of a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SegmentHeader {
+    /// Header and restatement together have this length.
+    Valid(u64),
+    /// Another version of the format.
+    Version(u32),
+    /// Not a header of this segment.
+    Bad,
+}
+
+/// Reads the header of segment `number`.
+pub(crate) fn decode_header(segment: u64, bytes: &[u8]) -> SegmentHeader {
+    let Some(header) = bytes.get(..HEADER) else {
+        return SegmentHeader::Bad;
+    };
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    if header[..8] != MAGIC || crc32c(&header[..24]) != word(24) || header[12..20] != segment.to_le_bytes() {
+        return SegmentHeader::Bad;
+    }
+    if word(8) != VERSION {
+        return SegmentHeader::Version(word(8));
+    }
+    SegmentHeader::Valid(HEADER as u64 + u64::from(word(20)))
+}
+
+fn encode_header(segment: u64, restated: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..20].copy_from_slice(&segment.to_le_bytes());
+    header[20..24].copy_from_slice(&restated.to_le_bytes());
+    let checksum = crc32c(&header[..24]);
+    header[24..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// A segment that is written and not yet a part of the log.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    segment: Segment,
+    file: Box<dyn File>,
+}
+
+impl Draft {
+    /// Writes segment `number`, with a restatement of `live`, under a name that recovery takes no notice of.
+    ///
+    /// # Errors
+    /// Those of the file system; the log is as it was.
+    pub(crate) fn write(files: &dyn FileSystem, number: u64, live: &Live) -> io::Result<Self> {
+        let mut bytes = vec![0; HEADER];
+        for (&gpid, noted) in live {
+            for record in [
+                Record::Created { gpid, app: noted.app.clone() },
+                Record::Ballot { gpid, ballot: noted.ballot },
+            ] {
+                let place = Place { segment: number, offset: bytes.len() as u64 };
+                frame::encode(&mut bytes, place, &record)?;
+            }
+        }
+        let restated = u32::try_from(bytes.len() - HEADER).map_err(io::Error::other)?;
+        bytes[..HEADER].copy_from_slice(&encode_header(number, restated));
+        let length = bytes.len() as u64;
+        let name = draft_name(number);
+        let file = files.create(&name)?;
+        if let Err(error) = file.write_at(0, &bytes) {
+            // It would be removed at the next start as well; a disk that is full is grateful now.
+            let _ = files.remove(&name);
+            return Err(error);
+        }
+        let segment = Segment { number, start: length, length, highest: BTreeMap::new() };
+        Ok(Self { segment, file })
+    }
+
+    /// Makes it durable, and then a part of the log: a segment has its right name only once its header and
+    /// its restatement are on disk, so neither can ever be torn.
+    ///
+    /// # Errors
+    /// Those of the file system; what is durable is then unknown.
+    pub(crate) fn publish(self, files: &dyn FileSystem) -> io::Result<(Segment, Box<dyn File>)> {
+        self.file.sync()?;
+        files.rename(&draft_name(self.segment.number), &name(self.segment.number))?;
+        files.sync_folder()?;
+        Ok((self.segment, self.file))
+    }
+}
