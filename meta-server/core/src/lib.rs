@@ -17,8 +17,16 @@
 
 mod admin;
 mod command;
+mod cure;
 mod event;
+mod guardian;
+mod inspect;
 mod machine;
+mod messages;
+mod nodes;
+mod operator;
+mod partition;
+mod plan;
 mod settings;
 mod state;
 

@@ -1,33 +1,98 @@
-//! The meta server's state machine.
+//! The meta server's state machine: one event in, what is owed out.
 
-use words::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::{AppRoute, MetaEvent, MetaOutput, MetaSettings, MetaState};
+use words::{AppInfo, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, PartitionConfiguration, Time};
 
-/// The meta server without I/O: durable state and what is known besides.
+use crate::admin::{AdminReply, RefusalKind};
+use crate::nodes::Nodes;
+use crate::partition::Partition;
+use crate::{AdminToken, Command, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused};
+
+/// Partitions in one slice of the sweep.
+const SWEEP_SLICE: usize = 256;
+
+/// The meta server without I/O: the durable state, and what is known besides and can be lost.
 #[derive(Debug)]
 pub struct MetaCore {
-    state: MetaState,
-    settings: MetaSettings,
+    /// What is durable; changes only when a command comes back as committed.
+    pub(crate) state: MetaState,
+    pub(crate) settings: MetaSettings,
+    pub(crate) nodes: Nodes,
+    pub(crate) partitions: BTreeMap<Gpid, Partition>,
+    /// Commands that are being made durable, in order, and whom to answer.
+    in_flight: VecDeque<(Command, Option<AdminToken>)>,
+    /// Partitions to look at before this step ends.
+    pub(crate) dirty: BTreeSet<Gpid>,
+    /// Partitions for which nothing can be done before another node is there.
+    pub(crate) starving: BTreeSet<Gpid>,
+    /// When to look at a partition again, each at most once.
+    pub(crate) timers: BTreeSet<(Time, Gpid)>,
+    /// The sweep looks at every partition now and then, should any cause have been missed.
+    next_sweep: Time,
+    swept: Option<Gpid>,
+    /// When the last step was.
+    stepped: Time,
 }
 
 impl MetaCore {
     /// A meta server that has just started: every node known gets a fresh grace before it can be taken for dead.
     #[must_use]
     pub fn new(state: MetaState, settings: MetaSettings, now: Time) -> Self {
-        let _ = now;
-        Self { state, settings }
+        let known = state.nodes().map(|address| address.node);
+        let mut nodes = Nodes::new(known, settings.failure_timeout, settings.reconnect_grace, now);
+        let mut partitions = BTreeMap::new();
+        for (gpid, configuration) in state.configurations() {
+            partitions.insert(gpid, Partition { changed: now, ..Partition::default() });
+            if state.app_of(gpid).is_some() {
+                nodes.reconfigured(gpid, &Configuration::default(), configuration);
+            }
+        }
+        Self {
+            dirty: partitions.keys().copied().collect(),
+            next_sweep: now + settings.sweep,
+            state,
+            settings,
+            nodes,
+            partitions,
+            in_flight: VecDeque::new(),
+            starving: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            swept: None,
+            stepped: now,
+        }
     }
 
     /// Takes one event; what is owed for it is appended to `out`.
     pub fn step(&mut self, now: Time, event: MetaEvent, out: &mut MetaOutput) {
-        let _ = (now, event, out, &self.settings);
+        // Ticks are due more often than this. If none came, this process was stopped or its disk stalled, and what
+        // nodes said meanwhile still waits to be read.
+        if now.since(self.stepped) > self.settings.sweep * 2 {
+            self.nodes.grace(now);
+        }
+        self.stepped = now;
+        match event {
+            MetaEvent::SessionOpened { session } => self.nodes.opened(session),
+            MetaEvent::SessionClosed { session } => {
+                if let Some(node) = self.nodes.closed(session, now) {
+                    self.mark(node);
+                }
+            }
+            MetaEvent::Message { session, message } => self.on_message(now, session, message, out),
+            MetaEvent::Committed { command } => self.on_committed(now, &command, out),
+            MetaEvent::Admin { token, request } => self.on_admin(now, token, request, out),
+            MetaEvent::Tick => self.on_tick(now),
+        }
+        while let Some(gpid) = self.dirty.pop_first() {
+            self.cure(now, gpid, out);
+        }
     }
 
     /// When [`MetaEvent::Tick`] is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        Time::NEVER
+        let timer = self.timers.first().map_or(Time::NEVER, |&(time, _)| time);
+        timer.min(self.nodes.deadline()).min(self.next_sweep)
     }
 
     /// The durable state.
@@ -36,10 +101,212 @@ impl MetaCore {
         &self.state
     }
 
-    /// What a client needs to find the partitions of the app of that name; `None` if there is none.
-    #[must_use]
-    pub fn query(&self, app_name: &str) -> Option<AppRoute> {
-        let _ = app_name;
-        None
+    fn on_tick(&mut self, now: Time) {
+        for node in self.nodes.expire(now) {
+            self.mark(node);
+        }
+        while let Some(&(time, gpid)) = self.timers.first() {
+            if time > now {
+                break;
+            }
+            self.timers.pop_first();
+            self.dirty.insert(gpid);
+        }
+        if self.next_sweep <= now {
+            self.next_sweep = now + self.settings.sweep;
+            self.sweep();
+        }
     }
+
+    fn sweep(&mut self) {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = self.swept.map_or(Unbounded, Excluded);
+        let slice: Vec<Gpid> =
+            self.partitions.range((from, Unbounded)).map(|(&gpid, _)| gpid).take(SWEEP_SLICE).collect();
+        // A short slice was the last one: begin again.
+        self.swept = slice.last().copied().filter(|_| slice.len() == SWEEP_SLICE);
+        self.dirty.extend(slice);
+    }
+
+    /// A node changed: look at all that has to do with it.
+    pub(crate) fn mark(&mut self, node: NodeId) {
+        if let Some(entry) = self.nodes.get(node) {
+            self.dirty.extend(entry.partitions());
+        }
+    }
+
+    /// Has a command made durable; `token` is answered then.
+    pub(crate) fn commit(&mut self, command: Command, token: Option<AdminToken>, out: &mut MetaOutput) {
+        self.in_flight.push_back((command.clone(), token));
+        out.commit.push(command);
+    }
+
+    /// Has a partition's next configuration made durable: the only way to change one. Until its outcome is known
+    /// it counts for the load of nodes, and nothing else is begun for the partition.
+    pub(crate) fn reconfigure(
+        &mut self,
+        gpid: Gpid,
+        partition: &mut Partition,
+        configuration: Configuration,
+        cause: String,
+        out: &mut MetaOutput,
+    ) {
+        assert!(partition.pending.is_none(), "one change of a partition at a time");
+        let before = self.state.configuration(gpid).expect("a partition has a configuration");
+        self.nodes.reconfigured(gpid, before, &configuration);
+        partition.pending = Some(configuration.clone());
+        partition.decision.clone_from(&cause);
+        self.commit(Command::SetConfiguration { gpid, configuration, cause }, None, out);
+    }
+
+    fn on_committed(&mut self, now: Time, command: &Command, out: &mut MetaOutput) {
+        let ours = self.in_flight.pop_front_if(|(ours, _)| ours == command);
+        let token = ours.and_then(|(_, token)| token);
+        match command {
+            Command::CreateApp { name, .. } => {
+                let result = self.state.apply(command).map(|_| self.app_created(name, now));
+                reply(token, result, out);
+            }
+            Command::DropApp { name } => {
+                let app = self.state.app_named(name).map(|app| app.info.clone());
+                let result = self.state.apply(command).map(|_| AdminReply::Dropped);
+                if let (Some(app), Ok(_)) = (app, &result) {
+                    self.app_dropped(&app, out);
+                }
+                reply(token, result, out);
+            }
+            Command::SetConfiguration { gpid, configuration, cause: _ } => {
+                self.reconfigured(now, *gpid, configuration, command, out);
+            }
+            Command::RegisterNode(address) => {
+                if self.state.apply(command).is_ok() {
+                    self.node_registered(now, address, out);
+                }
+            }
+        }
+    }
+
+    fn app_created(&mut self, name: &str, now: Time) -> AdminReply {
+        let info = self.state.app_named(name).expect("it was just created").info.clone();
+        for partition in 0..info.partition_count {
+            let gpid = Gpid { app: info.id, partition };
+            self.partitions.insert(gpid, Partition { changed: now, ..Partition::default() });
+            self.dirty.insert(gpid);
+        }
+        AdminReply::Created(info)
+    }
+
+    /// The replicas of a dropped app are collected: those of members now, others as they are reported.
+    fn app_dropped(&mut self, app: &AppInfo, out: &mut MetaOutput) {
+        for partition in 0..app.partition_count {
+            let gpid = Gpid { app: app.id, partition };
+            let Some(holds) = self.state.configuration(gpid).cloned() else { continue };
+            let Some(partition) = self.partitions.get_mut(&gpid) else { continue };
+            let counted = partition.pending.as_ref().unwrap_or(&holds);
+            self.nodes.reconfigured(gpid, counted, &Configuration::default());
+            if let Some(entry) = partition.adding.take().and_then(|adding| self.nodes.get_mut(adding.node)) {
+                entry.joining.remove(&gpid);
+            }
+            self.starving.remove(&gpid);
+            for node in holds.members() {
+                self.collect(gpid, node, out);
+            }
+        }
+    }
+
+    /// Tells a node that its replica is not needed any more.
+    pub(crate) fn collect(&self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        let Some(ballot) = self.state.configuration(gpid).map(|configuration| configuration.ballot) else {
+            return;
+        };
+        if let Some(session) = self.nodes.session_of(node) {
+            out.send.push((session, MetaToNode::Collect { gpid, ballot }));
+        }
+    }
+
+    /// A change of configuration is durable, or was refused since its app was dropped meanwhile. Everybody whom
+    /// it concerns, or who asked meanwhile, is told what holds now (§4.2).
+    fn reconfigured(
+        &mut self,
+        now: Time,
+        gpid: Gpid,
+        after: &Configuration,
+        command: &Command,
+        out: &mut MetaOutput,
+    ) {
+        let Some(before) = self.state.configuration(gpid).cloned() else { return };
+        let result = self.state.apply(command);
+        let partition = self.partitions.get_mut(&gpid).expect("every partition is known");
+        let counted = partition.pending.take().unwrap_or_else(|| before.clone());
+        let mut audience = std::mem::take(&mut partition.waiting);
+        if result.is_ok() {
+            partition.reconfigured(&before, after, now);
+            audience.extend(before.members().chain(after.members()));
+        }
+        let nobody = Configuration::default();
+        let holds = match (&result, self.state.app_of(gpid)) {
+            (_, None) => &nobody,
+            (Ok(_), Some(_)) => after,
+            (Err(_), Some(_)) => &before,
+        };
+        self.nodes.reconfigured(gpid, &counted, holds);
+        for node in audience {
+            self.tell(gpid, node, out);
+        }
+        self.dirty.insert(gpid);
+    }
+
+    fn node_registered(&mut self, now: Time, address: &NodeAddress, out: &mut MetaOutput) {
+        if let Some(entry) = self.nodes.get_mut(address.node) {
+            entry.registering = entry.registering.take().filter(|registering| registering != address);
+        }
+        let same_address =
+            |other: &&NodeAddress| other.address == address.address && other.node != address.node;
+        let others: Vec<NodeId> = self.state.nodes().filter(same_address).map(|other| other.node).collect();
+        for node in self.nodes.replaces(address.node, &others, now) {
+            self.mark(node);
+        }
+        for session in self.nodes.live_sessions() {
+            out.send.push((session, MetaToNode::Nodes(vec![address.clone()])));
+        }
+        self.mark(address.node);
+        self.dirty.append(&mut self.starving);
+    }
+
+    /// Tells a node a partition's configuration; one that is about to change is told once it has (PITFALLS 3).
+    pub(crate) fn tell(&mut self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        let Some(partition) = self.partitions.get_mut(&gpid) else { return };
+        if partition.pending.is_some() {
+            partition.waiting.insert(node);
+        } else {
+            self.send_configuration(gpid, node, out);
+        }
+    }
+
+    /// ... one that is known not to be changing.
+    pub(crate) fn send_configuration(&self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        let Some(app) = self.state.app_of(gpid) else { return };
+        let Some(session) = self.nodes.session_of(node) else { return };
+        let configuration = self.state.configuration(gpid).expect("a partition has a configuration").clone();
+        let message = PartitionConfiguration { gpid, app: app.clone(), configuration };
+        out.send.push((session, MetaToNode::Configuration(message)));
+    }
+}
+
+fn reply(token: Option<AdminToken>, result: Result<AdminReply, Refused>, out: &mut MetaOutput) {
+    let Some(token) = token else { return };
+    let reply = result.unwrap_or_else(|refused| {
+        let kind = match refused {
+            Refused::AppExists(_) => RefusalKind::AlreadyExists,
+            Refused::NoSuchApp(_) | Refused::NoSuchPartition(_) | Refused::UnknownNode(_) => {
+                RefusalKind::NotFound
+            }
+            Refused::Name { .. } | Refused::PartitionCount(_) | Refused::ReplicaCount(_) => {
+                RefusalKind::InvalidArgument
+            }
+            Refused::IllegalStep { .. } => RefusalKind::FailedPrecondition,
+        };
+        AdminReply::refused(kind, refused.to_string())
+    });
+    out.replies.push((token, reply));
 }

@@ -1,0 +1,99 @@
+//! What can be read: for clients, operators and tests.
+
+use std::collections::BTreeSet;
+
+use words::{AppInfo, Configuration, Decree, Gpid, NodeAddress, NodeId, Time};
+
+use crate::guardian::Standing;
+use crate::{AppDescription, AppRoute, AppStatus, AppSummary, MetaCore, NodeStatus, PartitionStatus};
+
+impl MetaCore {
+    /// What a client needs to find the partitions of the app of that name; `None` if there is none.
+    #[must_use]
+    pub fn query(&self, app_name: &str) -> Option<AppRoute> {
+        let app = self.state.app_named(app_name)?.info.clone();
+        let partitions: Vec<Configuration> = self.configurations_of(&app).map(|(_, c)| c.clone()).collect();
+        let named = partitions.iter().flat_map(Configuration::members).collect();
+        Some(AppRoute { nodes: self.addresses(&named), app, partitions })
+    }
+
+    /// All nodes, but those that were replaced and hold nothing.
+    #[must_use]
+    pub fn list_nodes(&self, now: Time) -> Vec<NodeStatus> {
+        let known = self.nodes.iter().filter(|(_, entry)| !entry.replaced || !entry.member_of.is_empty());
+        let status = |(node, entry): (NodeId, &crate::nodes::Node)| {
+            let count = |partitions: usize| u32::try_from(partitions).unwrap_or(u32::MAX);
+            Some(NodeStatus {
+                node: self.state.node(node)?.clone(),
+                alive: entry.standing() == Standing::Alive,
+                life: entry.life,
+                primaries: count(entry.leads.len()),
+                secondaries: count(entry.member_of.len() - entry.leads.len()),
+                silent_ms: u64::try_from(now.since(entry.heard).as_millis()).unwrap_or(u64::MAX),
+            })
+        };
+        known.filter_map(status).collect()
+    }
+
+    /// All apps that are there.
+    #[must_use]
+    pub fn list_apps(&self) -> Vec<AppSummary> {
+        let available = self.state.apps().filter(|app| app.status == AppStatus::Available);
+        let alive =
+            |node: NodeId| self.nodes.get(node).is_some_and(|entry| entry.standing() == Standing::Alive);
+        let summary = |app: &AppInfo| {
+            let mut summary = AppSummary { app: app.clone(), healthy: 0, readable: 0 };
+            for (_, configuration) in self.configurations_of(app) {
+                let live = configuration.members().filter(|&node| alive(node)).count();
+                summary.readable += u32::from(configuration.primary.is_some_and(alive));
+                summary.healthy +=
+                    u32::from(live >= app.replica_count as usize && live == configuration.len());
+            }
+            summary
+        };
+        available.map(|app| summary(&app.info)).collect()
+    }
+
+    /// The app of that name with its partitions.
+    #[must_use]
+    pub fn describe_app(&self, name: &str) -> Option<AppDescription> {
+        let app = self.state.app_named(name)?.info.clone();
+        let partitions: Vec<PartitionStatus> = self
+            .configurations_of(&app)
+            .map(|(gpid, configuration)| self.describe(gpid, configuration))
+            .collect();
+        let named = partitions
+            .iter()
+            .flat_map(|p| {
+                let reported = p.replicas.iter().map(|&(node, _)| node);
+                p.configuration.members().chain(p.learners.iter().copied()).chain(reported)
+            })
+            .collect();
+        Some(AppDescription { nodes: self.addresses(&named), app, partitions })
+    }
+
+    fn describe(&self, gpid: Gpid, configuration: &Configuration) -> PartitionStatus {
+        let partition = &self.partitions[&gpid];
+        let primary = configuration.primary.and_then(|node| partition.reports.get(&node));
+        PartitionStatus {
+            gpid,
+            configuration: configuration.clone(),
+            learners: partition.learners(configuration.primary, configuration.ballot).to_vec(),
+            last_committed: primary.map_or(Decree::ZERO, |report| report.last_committed),
+            replicas: partition.reports.iter().map(|(&node, report)| (node, report.clone())).collect(),
+            decision: partition.decision.clone(),
+        }
+    }
+
+    fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
+        let gpids = (0..app.partition_count).map({
+            let id = app.id;
+            move |partition| Gpid { app: id, partition }
+        });
+        gpids.filter_map(|gpid| self.state.configuration(gpid).map(|configuration| (gpid, configuration)))
+    }
+
+    fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
+        named.iter().filter_map(|&node| self.state.node(node).cloned()).collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! What nodes say.
+
+use std::collections::BTreeSet;
+
+use words::{
+    Configuration, Gpid, Life, MetaToNode, NodeAddress, NodeId, NodeToMeta, Proposal, ReplicaReport,
+    RoleName, Time,
+};
+
+use crate::guardian::Standing;
+use crate::nodes::Beacon;
+use crate::{Command, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
+
+impl MetaCore {
+    /// A message arrived. Only a beacon can come by a session that is not yet a node's newest one.
+    pub(crate) fn on_message(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        message: NodeToMeta,
+        out: &mut MetaOutput,
+    ) {
+        if let NodeToMeta::Beacon { node, life, name, address, leaving } = message {
+            return self.on_beacon(now, session, life, leaving, NodeAddress { node, name, address }, out);
+        }
+        let Some(from) = self.nodes.node_of(session) else { return };
+        match message {
+            NodeToMeta::Beacon { .. } => unreachable!("handled above"),
+            NodeToMeta::Report { node, life, replicas } => {
+                let known = self.nodes.get(from).map(|entry| entry.life);
+                if node == from && known == Some(life) {
+                    self.on_report(now, node, replicas, out);
+                }
+            }
+            NodeToMeta::Propose(proposal) => self.on_propose(from, proposal, out),
+            NodeToMeta::Query { gpid } => self.answer(gpid, from, out),
+        }
+    }
+
+    fn on_beacon(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        life: Life,
+        leaving: bool,
+        address: NodeAddress,
+        out: &mut MetaOutput,
+    ) {
+        if address.name.len() > MAX_NAME_BYTES || address.address.len() > MAX_NAME_BYTES {
+            return;
+        }
+        let node = address.node;
+        let beacon = self.nodes.beacon(session, node, life, leaving, now);
+        if beacon == Beacon::Old {
+            return;
+        }
+        out.send.push((session, MetaToNode::BeaconAck));
+        self.register(address, out);
+        match beacon {
+            Beacon::Begins => self.on_session_begun(session, node, out),
+            Beacon::Leaving => self.mark(node),
+            Beacon::Usual | Beacon::Old => {}
+        }
+    }
+
+    /// Notes durably where a node is, if that is new.
+    fn register(&mut self, address: NodeAddress, out: &mut MetaOutput) {
+        let entry = self.nodes.get_mut(address.node).expect("its beacon was just taken in");
+        let newest = entry.registering.as_ref().or(self.state.node(address.node));
+        if newest != Some(&address) {
+            entry.registering = Some(address.clone());
+            self.commit(Command::RegisterNode(address), None, out);
+        }
+    }
+
+    /// The node is told all that it may have missed: where the others are, and what it is a member of.
+    fn on_session_begun(&mut self, session: SessionId, node: NodeId, out: &mut MetaOutput) {
+        out.send.push((session, MetaToNode::Nodes(self.state.nodes().cloned().collect())));
+        let member_of = self.nodes.get(node).map(|entry| entry.member_of.clone()).unwrap_or_default();
+        for gpid in member_of {
+            self.tell(gpid, node, out);
+        }
+        self.mark(node);
+        self.dirty.append(&mut self.starving);
+    }
+
+    /// A node says which replicas it has. What it seems not to know it is told again.
+    fn on_report(&mut self, now: Time, node: NodeId, replicas: Vec<ReplicaReport>, out: &mut MetaOutput) {
+        let Some(entry) = self.nodes.get_mut(node) else { return };
+        let first = entry.reported.replace(now).is_none();
+        let reported: BTreeSet<Gpid> = replicas.iter().map(|report| report.gpid).collect();
+        let gone: Vec<Gpid> = entry.holds.difference(&reported).copied().collect();
+        let missing: Vec<Gpid> = entry.member_of.difference(&reported).copied().collect();
+        entry.holds = reported;
+        for gpid in gone {
+            if let Some(partition) = self.partitions.get_mut(&gpid) {
+                partition.reports.remove(&node);
+                self.dirty.insert(gpid);
+            }
+        }
+        for gpid in missing {
+            self.tell(gpid, node, out);
+            self.dirty.insert(gpid);
+        }
+        for report in replicas {
+            self.on_replica_report(node, report, first, out);
+        }
+    }
+
+    fn on_replica_report(&mut self, node: NodeId, report: ReplicaReport, first: bool, out: &mut MetaOutput) {
+        let gpid = report.gpid;
+        // A partition that was never heard of stays where it is: this may be the wrong meta server (PITFALLS 37).
+        let Some(configuration) = self.state.configuration(gpid) else { return };
+        if self.state.app_of(gpid).is_none() {
+            return self.collect(gpid, node, out);
+        }
+        let outdated = is_outdated(configuration, node, &report);
+        let partition = self.partitions.get_mut(&gpid).expect("every partition is known");
+        let learns = partition.adding.as_ref().is_some_and(|adding| adding.node == node);
+        let known = partition.reports.get(&node);
+        let same = known.is_some_and(|known| {
+            known.role == report.role && known.ballot == report.ballot && known.learners == report.learners
+        });
+        partition.reports.insert(node, report);
+        if first || learns || !same {
+            self.dirty.insert(gpid);
+        }
+        if outdated {
+            self.tell(gpid, node, out);
+        }
+    }
+
+    /// A primary wants the next configuration. It is told what holds, once that is known (§4.2).
+    fn on_propose(&mut self, from: NodeId, proposal: Proposal, out: &mut MetaOutput) {
+        let Proposal { gpid, node, proposed } = proposal;
+        if self.partitions.get(&gpid).is_none_or(|partition| partition.pending.is_some())
+            || node != from
+            || !self.may_follow(gpid, node, &proposed)
+        {
+            return self.answer(gpid, from, out);
+        }
+        let mut partition = self.partitions.remove(&gpid).expect("it was just there");
+        partition.waiting.insert(from);
+        self.reconfigure(gpid, &mut partition, proposed, format!("{node} proposed it"), out);
+        self.partitions.insert(gpid, partition);
+    }
+
+    /// Whether a proposal is acceptable: from the current primary, on the current ballot, a legal step, and
+    /// nobody is added or promoted who is not there.
+    fn may_follow(&self, gpid: Gpid, proposer: NodeId, proposed: &Configuration) -> bool {
+        let (Some(current), Some(_)) = (self.state.configuration(gpid), self.state.app_of(gpid)) else {
+            return false;
+        };
+        let gains = |node: &NodeId| {
+            !current.is_member(*node) || current.primary != Some(*node) && proposed.primary == Some(*node)
+        };
+        let is_there = |node: NodeId| {
+            self.state.node(node).is_some()
+                && self
+                    .nodes
+                    .get(node)
+                    .is_some_and(|entry| !entry.leaving && !matches!(entry.standing(), Standing::Dead(_)))
+        };
+        current.primary == Some(proposer)
+            && current.check_step(proposed).is_ok()
+            && proposed.members().filter(gains).all(is_there)
+    }
+
+    /// Tells a node what holds of a partition: its configuration, or that its app was dropped.
+    fn answer(&mut self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        if self.state.configuration(gpid).is_some() && self.state.app_of(gpid).is_none() {
+            self.collect(gpid, node, out);
+        } else {
+            self.tell(gpid, node, out);
+        }
+    }
+}
+
+/// Whether the node seems not to know the configuration.
+fn is_outdated(configuration: &Configuration, node: NodeId, report: &ReplicaReport) -> bool {
+    let as_it_should = match report.role {
+        RoleName::Primary => configuration.primary == Some(node),
+        RoleName::Secondary => configuration.secondaries.contains(&node),
+        RoleName::Learner | RoleName::Inactive => !configuration.is_member(node),
+        RoleName::Error => true,
+    };
+    report.ballot < configuration.ballot || !as_it_should
+}

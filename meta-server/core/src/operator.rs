@@ -1,0 +1,297 @@
+//! What operators ask for. Each request is checked against the present state first, and each refusal says what
+//! is wrong (rDSN's "validity of a proposal").
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use words::{AppInfo, Gpid, NodeId, Time};
+
+use crate::guardian::{Action, NodeView, Standing, View, decide};
+use crate::plan::Goal;
+use crate::{
+    AdminRefusal, AdminReply, AdminRequest, AdminToken, BalanceKind, Command, MetaCore, MetaOutput,
+    ProposalKind, RefusalKind,
+};
+
+/// What a request comes down to.
+enum Verdict {
+    /// Goals for the guardian to reach.
+    Plan(Vec<Goal>),
+    /// The guardian's own decision is what is asked for: it acts at once.
+    Cure,
+}
+
+type Checked<T> = Result<T, AdminRefusal>;
+
+impl MetaCore {
+    pub(crate) fn on_admin(
+        &mut self,
+        now: Time,
+        token: AdminToken,
+        request: AdminRequest,
+        out: &mut MetaOutput,
+    ) {
+        let reply = match request {
+            AdminRequest::ListNodes => AdminReply::Nodes(self.list_nodes(now)),
+            AdminRequest::ListApps => AdminReply::Apps(self.list_apps()),
+            AdminRequest::DescribeApp { name } => match self.describe_app(&name) {
+                Some(app) => AdminReply::App(app),
+                None => {
+                    AdminReply::refused(RefusalKind::NotFound, crate::Refused::NoSuchApp(name).to_string())
+                }
+            },
+            AdminRequest::CreateApp { name, app_type, partition_count, replica_count } => {
+                if self.settings.app_types.contains(&app_type) {
+                    let create = Command::CreateApp { name, app_type, partition_count, replica_count };
+                    return self.commit(create, Some(token), out);
+                }
+                let known = self.settings.app_types.join(", ");
+                let message = format!("unknown app type `{app_type}`; the replica servers host: {known}");
+                AdminReply::refused(RefusalKind::InvalidArgument, message)
+            }
+            AdminRequest::DropApp { name } => {
+                return self.commit(Command::DropApp { name }, Some(token), out);
+            }
+            AdminRequest::Propose { gpid, kind, node } => {
+                let verdict = self.check_proposal(now, gpid, kind, &node);
+                self.take_up(now, gpid, verdict)
+            }
+            AdminRequest::Balance { gpid, kind, from, to } => {
+                let verdict = self.check_balance(now, gpid, kind, &from, &to);
+                self.take_up(now, gpid, verdict)
+            }
+        };
+        out.replies.push((token, reply));
+    }
+
+    fn take_up(&mut self, now: Time, gpid: Gpid, verdict: Checked<Verdict>) -> AdminReply {
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(refusal) => return AdminReply::Refused(refusal),
+        };
+        self.dirty.insert(gpid);
+        let Verdict::Plan(goals) = verdict else {
+            return AdminReply::Accepted(format!("{gpid}: it becomes primary now"));
+        };
+        let steps: Vec<String> = goals.iter().map(Goal::to_string).collect();
+        let partition = self.partitions.get_mut(&gpid).expect("it was just looked at");
+        partition.plan = VecDeque::from(goals);
+        partition.goal_since = now;
+        AdminReply::Accepted(format!("{gpid}: the primary is asked for {}", steps.join(", then for ")))
+    }
+
+    /// The partition, if its app is there and no change of it is under way.
+    fn partition_view(&self, now: Time, gpid: Gpid) -> Checked<(&AppInfo, View<'_>)> {
+        let app = self.state.app_of(gpid).filter(|app| gpid.partition < app.partition_count);
+        let app = app.ok_or_else(|| {
+            refusal(RefusalKind::NotFound, crate::Refused::NoSuchPartition(gpid).to_string())
+        })?;
+        let partition = self.partitions.get(&gpid).expect("every partition is known");
+        if partition.pending.is_some() {
+            return Err(forbidden(format!("a change of {gpid} is under way; try again")));
+        }
+        Ok((app, self.view(now, gpid, app, partition)))
+    }
+
+    fn check_proposal(&self, now: Time, gpid: Gpid, kind: ProposalKind, node: &str) -> Checked<Verdict> {
+        let (_, view) = self.partition_view(now, gpid)?;
+        let target = self.resolve(node, &view)?;
+        match kind {
+            ProposalKind::AssignPrimary => assign_primary(&view, target),
+            ProposalKind::UpgradeToPrimary => upgrade_to_primary(&view, target),
+            ProposalKind::AddSecondary | ProposalKind::UpgradeToSecondary => {
+                self.check_add(gpid, &view, target)?;
+                Ok(Verdict::Plan(vec![Goal::Member(target.node)]))
+            }
+            ProposalKind::DowngradeToSecondary => {
+                check_primary(&view, target)?;
+                Ok(Verdict::Plan(vec![Goal::Primary(best_secondary(&view)?)]))
+            }
+            ProposalKind::DowngradeToInactive | ProposalKind::Remove => remove(&view, target),
+        }
+    }
+
+    fn check_balance(
+        &self,
+        now: Time,
+        gpid: Gpid,
+        kind: BalanceKind,
+        from: &str,
+        to: &str,
+    ) -> Checked<Verdict> {
+        let (_, view) = self.partition_view(now, gpid)?;
+        let from = self.resolve(from, &view)?;
+        let to = self.resolve(to, &view)?;
+        let goals = match kind {
+            BalanceKind::MovePrimary => {
+                check_primary(&view, from)?;
+                return upgrade_to_primary(&view, to);
+            }
+            BalanceKind::CopyPrimary => {
+                check_primary(&view, from)?;
+                self.check_add(gpid, &view, to)?;
+                vec![Goal::Member(to.node), Goal::Primary(to.node), Goal::Gone(from.node)]
+            }
+            BalanceKind::CopySecondary => {
+                check_secondary(&view, from)?;
+                self.check_add(gpid, &view, to)?;
+                vec![Goal::Member(to.node), Goal::Gone(from.node)]
+            }
+        };
+        Ok(Verdict::Plan(goals))
+    }
+
+    fn check_add(&self, gpid: Gpid, view: &View<'_>, target: &NodeView) -> Checked<()> {
+        let node = target.node;
+        if view.configuration.is_member(node) {
+            return Err(forbidden(format!("{node} is a member already: {}", view.configuration)));
+        }
+        check_fit(target)?;
+        live_primary(view)?;
+        let adding = self.partitions[&gpid].adding.as_ref().map(|adding| adding.node);
+        match adding.filter(|&other| other != node) {
+            Some(other) => {
+                Err(forbidden(format!("{other} is being added just now; wait for it or remove it first")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The node of that name, address or id; of several with one name, the one that is alive.
+    fn resolve<'v>(&self, given: &str, view: &'v View<'_>) -> Checked<&'v NodeView> {
+        let is_meant = |view: &&NodeView| {
+            let address = self.state.node(view.node);
+            address.is_some_and(|address| address.name == given || address.address == given)
+                || view.node.to_string() == given
+                || format!("{:032x}", view.node.0) == given.replace('-', "")
+        };
+        let meant = view
+            .nodes
+            .iter()
+            .filter(is_meant)
+            .max_by_key(|view| (view.standing == Standing::Alive, !view.replaced));
+        meant.ok_or_else(|| {
+            refusal(RefusalKind::NotFound, format!("no node `{given}`; `admin nodes` lists the nodes"))
+        })
+    }
+}
+
+/// Only where nobody leads; and then only somebody who surely has all that was acknowledged (§4.8).
+fn assign_primary(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
+    let node = target.node;
+    check_fit(target)?;
+    let Some(primary) = view.primary() else {
+        return Err(forbidden(
+            "the partition is new; a primary is chosen as soon as a node is there".to_owned(),
+        ));
+    };
+    if !matches!(primary.standing, Standing::Dead(_)) {
+        return Err(forbidden(format!(
+            "{} is primary; use upgrade_to_primary to move that role to a secondary",
+            primary.node
+        )));
+    }
+    if !view.configuration.is_member(node) {
+        return Err(forbidden(format!(
+            "{node} is no member of {} and may miss acknowledged writes; a member must return with its data",
+            view.configuration
+        )));
+    }
+    match decide(view).action {
+        Action::Set(next) if next.primary == Some(node) => Ok(Verdict::Cure),
+        Action::Set(next) => {
+            let better = next.primary.expect("a promotion names a primary");
+            Err(forbidden(format!("{better} takes over just now, it has prepared more")))
+        }
+        _ => Err(forbidden(format!("{node} can't lead: {}", decide(view).reason))),
+    }
+}
+
+fn upgrade_to_primary(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
+    let node = target.node;
+    if view.configuration.primary == Some(node) {
+        return Err(forbidden(format!("{node} is the primary already")));
+    }
+    check_secondary(view, target)?;
+    check_fit(target)?;
+    live_primary(view)?;
+    Ok(Verdict::Plan(vec![Goal::Primary(node)]))
+}
+
+fn remove(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
+    let node = target.node;
+    let is_learning = view.learners.contains(&node);
+    if !view.configuration.is_member(node) && !is_learning {
+        return Err(forbidden(format!("{node} is no member of {} and does not learn", view.configuration)));
+    }
+    live_primary(view)?;
+    if view.configuration.primary != Some(node) {
+        return Ok(Verdict::Plan(vec![Goal::Gone(node)]));
+    }
+    Ok(Verdict::Plan(vec![Goal::Primary(best_secondary(view)?), Goal::Gone(node)]))
+}
+
+fn check_primary(view: &View<'_>, target: &NodeView) -> Checked<()> {
+    if view.configuration.primary != Some(target.node) {
+        return Err(forbidden(format!("{} is not the primary: {}", target.node, view.configuration)));
+    }
+    live_primary(view)
+}
+
+fn check_secondary(view: &View<'_>, target: &NodeView) -> Checked<()> {
+    if view.configuration.secondaries.contains(&target.node) {
+        return Ok(());
+    }
+    Err(forbidden(format!("{} is no secondary: {}", target.node, view.configuration)))
+}
+
+fn live_primary(view: &View<'_>) -> Checked<()> {
+    match view.primary() {
+        Some(primary) if primary.standing == Standing::Alive => Ok(()),
+        Some(primary) => {
+            Err(forbidden(format!("the primary, {}, is not alive; wait until it is replaced", primary.node)))
+        }
+        None => Err(forbidden("the partition has no primary yet; wait until one is chosen".to_owned())),
+    }
+}
+
+/// Dead, leaving or broken nodes are given nothing to do.
+fn check_fit(target: &NodeView) -> Checked<()> {
+    let node = target.node;
+    match target.standing {
+        _ if target.can_join() => Ok(()),
+        Standing::Alive if target.leaving => {
+            Err(forbidden(format!("{node} is stopping; choose another node")))
+        }
+        Standing::Alive => {
+            Err(forbidden(format!("the replica on {node} can't be trusted; it is collected first")))
+        }
+        Standing::Suspected | Standing::Dead(_) => {
+            Err(forbidden(format!("{node} is not alive; choose another node")))
+        }
+    }
+}
+
+/// Whom the primary's role goes to if nobody is named.
+fn best_secondary(view: &View<'_>) -> Checked<NodeId> {
+    let secondaries = view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
+    let best = secondaries
+        .filter(|node| node.can_join())
+        .min_by_key(|node| (node.primaries, Reverse(node.progress()), node.node));
+    best.map(|node| node.node)
+        .ok_or_else(|| forbidden("no live secondary can take over; add one first (add_secondary)".to_owned()))
+}
+
+fn refusal(kind: RefusalKind, message: String) -> AdminRefusal {
+    AdminRefusal { kind, message }
+}
+
+fn forbidden(message: String) -> AdminRefusal {
+    refusal(RefusalKind::FailedPrecondition, message)
+}
+
+impl AdminReply {
+    pub(crate) fn refused(kind: RefusalKind, message: String) -> Self {
+        Self::Refused(refusal(kind, message))
+    }
+}
