@@ -1,8 +1,8 @@
 //! The replica server's protocol without any I/O: one partition's state machine and one node's.
 //!
 //! # The contract with the shell
-//! `NodeCore` owns every replica of a node. The shell drains what waits (messages, requests, completions),
-//! calls `NodeCore::step` for each, then `NodeCore::flush` once, and carries out the [`Output`] in this
+//! [`NodeCore`] owns every replica of a node. The shell drains what waits (messages, requests, completions),
+//! calls [`NodeCore::step`] for each, then [`NodeCore::flush`] once, and carries out the [`Output`] in this
 //! order:
 //!
 //! 1. **Append** all of `output.append` to the prepare log, in order. Each record has the number that
@@ -17,18 +17,29 @@
 //! 6. **Tell the meta server** all of `output.meta`; what can't be sent is dropped, the core asks again.
 //! 7. **Start** all of `output.work`, away from the shard's thread, and report each item's event.
 //!
-//! Then the shell sleeps until something arrives or `NodeCore::deadline` is due; due time is passed by
+//! Then the shell sleeps until something arrives or [`NodeCore::deadline`] is due; due time is passed by
 //! `step(Event::Tick)`.
 //!
 //! Nothing here reads a clock, a file, a socket or a random number, and no map iterates in an order that is
 //! not reproducible: the same calls give the same output, to the byte.
 
 mod event;
+mod node;
 mod output;
+mod peers;
+mod prepare_list;
+mod replay;
+mod replica;
+mod sessions;
 mod settings;
+mod step;
 
 pub use event::{Event, RecoveredApp, WriteAnswer};
+pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};
+pub use replay::{RecoveredReplica, Replay};
+pub use replica::Replica;
+pub use sessions::{DamagedSessions, Sessions, apply_mutation};
 pub use settings::Settings;
 
 /// Names one client request that waits for its reply; means something only to the shell.

@@ -1,0 +1,271 @@
+//! The prepare list: the window `last_committed < d <= last_prepared` and a bounded tail of committed
+//! mutations behind it. Memory and log replay follow the same rule here: raise or replace (§4.6).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use words::{Ballot, Decree, Mutation, MutationId};
+
+/// One prepared mutation.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// What.
+    pub(crate) mutation: Arc<Mutation>,
+    /// The ballot under which it was last proposed; at least `mutation.id.ballot`.
+    pub(crate) ballot: Ballot,
+}
+
+/// What became of a mutation that was offered to the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It follows on and is the last one now.
+    Appended,
+    /// It was here already; its ballot rose, what follows it stays: that may be committed.
+    Raised,
+    /// It was here already, under this very ballot.
+    Repeated,
+    /// It took the place of a different one, and all that followed that one is gone.
+    Replaced,
+    /// At or below the commit point, and the same as what was committed, or no longer known.
+    Committed,
+    /// At or below the commit point, and different from what was committed: S1 is broken.
+    Contradicts,
+    /// The decree before it is missing here, or is another mutation.
+    Gap,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PrepareList {
+    /// The identity of the last decree before the entries; the ballot is unknown after a restart whose log
+    /// begins in the middle.
+    floor: Decree,
+    floor_id: Option<MutationId>,
+    /// Decrees `floor + 1 ..= last_prepared`.
+    entries: VecDeque<Entry>,
+    /// Payload bytes in `entries`, for the tail's bound.
+    bytes: usize,
+    last_committed: Decree,
+}
+
+fn size(mutation: &Mutation) -> usize {
+    64 + mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>()
+}
+
+impl PrepareList {
+    /// A list that begins after `floor`, which is committed.
+    pub(crate) fn after(floor: MutationId) -> Self {
+        Self { floor: floor.decree, floor_id: Some(floor), last_committed: floor.decree, ..Self::default() }
+    }
+
+    pub(crate) fn last_committed(&self) -> Decree {
+        self.last_committed
+    }
+
+    pub(crate) fn last_prepared(&self) -> Decree {
+        Decree(self.floor.0 + self.entries.len() as u64)
+    }
+
+    /// The decree before the first that is still here.
+    pub(crate) fn floor(&self) -> Decree {
+        self.floor
+    }
+
+    pub(crate) fn entry(&self, decree: Decree) -> Option<&Entry> {
+        let index = decree.0.checked_sub(self.floor.0 + 1)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// The identity of a decree, if the list knows it.
+    pub(crate) fn identity_at(&self, decree: Decree) -> Option<MutationId> {
+        if decree == self.floor {
+            return if decree == Decree::ZERO { Some(MutationId::ZERO) } else { self.floor_id };
+        }
+        self.entry(decree).map(|entry| entry.mutation.id)
+    }
+
+    /// Offers a mutation that was proposed under `ballot`; raise or replace (§4.6). `previous` is the identity
+    /// of the decree before it (§3.2); replay has none to check, acceptance was decided before logging.
+    pub(crate) fn offer(
+        &mut self,
+        mutation: &Arc<Mutation>,
+        ballot: Ballot,
+        previous: Option<MutationId>,
+    ) -> Offer {
+        let decree = mutation.id.decree;
+        assert!(decree > Decree::ZERO, "decree 0 is before the first mutation");
+        assert!(mutation.id.ballot <= ballot, "{} proposed under {ballot}, before it was made", mutation.id);
+        if decree <= self.last_committed {
+            return match self.identity_at(decree) {
+                Some(known) if known != mutation.id => Offer::Contradicts,
+                _ => Offer::Committed,
+            };
+        }
+        if decree > self.last_prepared().next() {
+            return Offer::Gap;
+        }
+        let before = decree.previous();
+        if let Some(previous) = previous
+            && before > self.last_committed
+            && self.identity_at(before) != Some(previous)
+        {
+            return Offer::Gap;
+        }
+        let index = usize::try_from(decree.0 - self.floor.0 - 1).expect("a list fits in memory");
+        if let Some(entry) = self.entries.get_mut(index) {
+            if entry.mutation.id == mutation.id {
+                if entry.ballot >= ballot {
+                    return Offer::Repeated;
+                }
+                entry.ballot = ballot;
+                return Offer::Raised;
+            }
+            self.truncate_from(decree);
+            self.push(Entry { mutation: Arc::clone(mutation), ballot });
+            return Offer::Replaced;
+        }
+        self.push(Entry { mutation: Arc::clone(mutation), ballot });
+        Offer::Appended
+    }
+
+    /// Moves the commit point up to `decree` and returns what is committed by that, in order.
+    pub(crate) fn commit_to(&mut self, decree: Decree) -> Vec<Arc<Mutation>> {
+        assert!(decree <= self.last_prepared(), "commit of {decree} beyond what is prepared");
+        let from = self.last_committed.next();
+        self.last_committed = self.last_committed.max(decree);
+        (from.0..=decree.0)
+            .map(|d| Arc::clone(&self.entry(Decree(d)).expect("prepared decrees have no gaps").mutation))
+            .collect()
+    }
+
+    /// A checkpoint took the app's place (§6.2): what follows it is kept only if the list has that very
+    /// identity there.
+    pub(crate) fn install(&mut self, checkpoint: MutationId) {
+        assert!(checkpoint.decree >= self.last_committed, "a checkpoint must not shorten what is committed");
+        if self.identity_at(checkpoint.decree) == Some(checkpoint) {
+            self.last_committed = checkpoint.decree;
+        } else {
+            *self = Self::after(checkpoint);
+        }
+    }
+
+    /// As [`install`](Self::install), at the end of a replay, when it can also be that the checkpoint is just
+    /// what the list begins after.
+    pub(crate) fn install_at_floor_or_above(&mut self, checkpoint: MutationId) {
+        if checkpoint.decree == self.floor {
+            self.floor_id = Some(checkpoint);
+        } else {
+            self.install(checkpoint);
+        }
+    }
+
+    /// Replay met a decree that does not follow on: what was before is in a checkpoint, or lost; whoever
+    /// finishes the replay checks which.
+    pub(crate) fn restart_at(&mut self, entry: Entry) {
+        let floor = entry.mutation.id.decree.previous();
+        let last_committed = self.last_committed.max(floor);
+        *self = Self { floor, last_committed, ..Self::default() };
+        self.push(entry);
+    }
+
+    /// Drops committed mutations from the front until the tail is within its bounds; never one above `keep`.
+    pub(crate) fn trim(&mut self, keep: Decree, count: usize, bytes: usize) {
+        let keep = keep.min(self.last_committed);
+        while self.floor < keep {
+            let committed = usize::try_from(self.last_committed.0 - self.floor.0).unwrap_or(usize::MAX);
+            if committed <= count && self.bytes <= bytes {
+                break;
+            }
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.bytes -= size(&entry.mutation);
+            self.floor = entry.mutation.id.decree;
+            self.floor_id = Some(entry.mutation.id);
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        assert_eq!(entry.mutation.id.decree, self.last_prepared().next(), "decrees have no gaps");
+        self.bytes += size(&entry.mutation);
+        self.entries.push_back(entry);
+    }
+
+    fn truncate_from(&mut self, decree: Decree) {
+        assert!(decree > self.last_committed, "nothing committed is ever removed (S10)");
+        while self.last_prepared() >= decree {
+            let entry = self.entries.pop_back().expect("decree is above the floor");
+            self.bytes -= size(&entry.mutation);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutation(ballot: u64, decree: u64) -> Arc<Mutation> {
+        let id = MutationId { ballot: Ballot(ballot), decree: Decree(decree) };
+        Arc::new(Mutation { id, timestamp_us: 0, writes: Vec::new() })
+    }
+
+    fn filled() -> PrepareList {
+        let mut list = PrepareList::default();
+        for decree in 1..=5 {
+            assert_eq!(list.offer(&mutation(1, decree), Ballot(1), None), Offer::Appended);
+        }
+        list.commit_to(Decree(2));
+        list
+    }
+
+    #[test]
+    fn the_same_mutation_raises_and_keeps_what_follows() {
+        let mut list = filled();
+        assert_eq!(list.offer(&mutation(1, 3), Ballot(2), None), Offer::Raised);
+        assert_eq!(list.offer(&mutation(1, 3), Ballot(2), None), Offer::Repeated);
+        assert_eq!(list.last_prepared(), Decree(5));
+    }
+
+    #[test]
+    fn a_different_mutation_replaces_and_removes_what_follows() {
+        let mut list = filled();
+        assert_eq!(list.offer(&mutation(2, 3), Ballot(2), None), Offer::Replaced);
+        assert_eq!(list.last_prepared(), Decree(3));
+    }
+
+    #[test]
+    fn nothing_committed_changes() {
+        let mut list = filled();
+        assert_eq!(list.offer(&mutation(1, 2), Ballot(9), None), Offer::Committed);
+        assert_eq!(list.offer(&mutation(2, 2), Ballot(9), None), Offer::Contradicts);
+        list.trim(Decree(2), 0, 0);
+        assert_eq!(list.offer(&mutation(2, 1), Ballot(9), None), Offer::Committed, "no longer known");
+    }
+
+    #[test]
+    fn a_prepare_must_follow_on_the_same_mutation() {
+        let mut list = filled();
+        let previous = |ballot, decree| Some(mutation(ballot, decree).id);
+        assert_eq!(list.offer(&mutation(2, 7), Ballot(2), None), Offer::Gap);
+        assert_eq!(list.offer(&mutation(2, 6), Ballot(2), previous(2, 5)), Offer::Gap);
+        assert_eq!(list.offer(&mutation(2, 6), Ballot(2), previous(1, 5)), Offer::Appended);
+        assert_eq!(list.offer(&mutation(2, 3), Ballot(2), previous(9, 2)), Offer::Replaced, "2 is committed");
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_a_suffix_only_behind_its_own_identity() {
+        let mut list = filled();
+        list.install(mutation(1, 4).id);
+        assert_eq!((list.last_committed(), list.last_prepared()), (Decree(4), Decree(5)));
+        let mut list = filled();
+        list.install(mutation(2, 4).id);
+        assert_eq!((list.last_committed(), list.last_prepared()), (Decree(4), Decree(4)));
+    }
+
+    #[test]
+    fn trimming_keeps_the_identity_of_the_floor() {
+        let mut list = filled();
+        list.trim(Decree(5), 0, usize::MAX);
+        assert_eq!(list.floor(), Decree(2));
+        assert_eq!(list.identity_at(Decree(2)), Some(mutation(1, 2).id));
+        assert_eq!(list.identity_at(Decree(1)), None);
+    }
+}

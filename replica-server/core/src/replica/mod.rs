@@ -1,0 +1,428 @@
+//! One replica of one partition: its state, and what all its roles have in common.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `secondary.rs` | taking prepares: identity check, raise or replace, acknowledging (§3.2, §4.6) |
+//! | `primary.rs` | ordering writes, commits, reads (§3, §5.3) |
+//! | `configuration.rs` | changing roles, reconciliation, proposals, handover (§4, §5.5) |
+//! | `teaching.rs`, `learning.rs` | the two sides of learning (§6) |
+//! | `lease.rs` | granting leases and holding them, for one partition (§5) |
+//! | `storage.rs` | creation, removal, checkpoints (§4.8, §7.5) |
+
+mod configuration;
+mod learning;
+mod lease;
+mod primary;
+mod progress;
+mod secondary;
+mod storage;
+mod teaching;
+
+pub(crate) use secondary::refuse_unable;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use words::{
+    AppInfo, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck, Record,
+    ReplicaReport, RoleName, Signature, Time,
+};
+
+use crate::prepare_list::PrepareList;
+use crate::step::Step;
+use crate::{LogSequence, RecoveredReplica};
+
+use learning::Learner;
+use lease::Grant;
+use primary::Primary;
+
+/// One replica of one partition.
+#[derive(Debug)]
+pub struct Replica {
+    gpid: Gpid,
+    app: AppInfo,
+    presence: Presence,
+    role: Role,
+    /// The highest ballot that this replica has seen.
+    ballot: Ballot,
+    /// The highest ballot that the log has durably.
+    durable_ballot: Ballot,
+    /// The configuration of `ballot`. One that came with a prepare names the primary only.
+    configuration: Configuration,
+    /// A configuration that can't be acted on yet: the app is being opened, or a checkpoint fetched.
+    deferred: Option<Configuration>,
+    list: PrepareList,
+    /// Known to equal the primary's log of `ballot` (§1); never below the commit point.
+    confirmed: Decree,
+    /// As far as that is durable in this ballot: what acknowledgements say.
+    confirmed_durable: Decree,
+    /// All of the list up to here is durable.
+    durable_prepared: Decree,
+    /// Appended records that are not durable yet, oldest first.
+    pending: VecDeque<Pending>,
+    /// The last decree handed to the app.
+    handed: Decree,
+    /// The last decree that the app has applied.
+    applied: Decree,
+    /// What the app has made durable.
+    durable: MutationId,
+    checkpoint: storage::Checkpoint,
+    /// Leases granted on this partition, by the node that holds them (§5.2).
+    grants: BTreeMap<NodeId, Grant>,
+    /// A restarted node takes it that it had granted a full lease to every other node (§5.4).
+    boot_grant: Time,
+    /// The learning whose checkpoint is being fetched. It replaces the app when it is done, so until then this
+    /// replica takes no part in anything else.
+    fetching: Option<Signature>,
+    /// Something that the meta server should know changed.
+    pub(crate) report_due: bool,
+    /// The nodes with which leases are needed changed.
+    pub(crate) partners_changed: bool,
+}
+
+/// Whether there is an app behind the replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It is being made. Only when it is there is its existence noted in the log: a note without an app means
+    /// that data was lost (§4.8).
+    Opening,
+    /// The note is on its way to the disk.
+    Noting,
+    Ready,
+    /// It is being deleted.
+    Removing,
+}
+
+#[derive(Debug)]
+enum Role {
+    Primary(Box<Primary>),
+    Secondary,
+    Learner(Learner),
+    Inactive,
+    /// With the reason, for people.
+    Error(String),
+}
+
+/// A record on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    sequence: LogSequence,
+    ballot: Ballot,
+    what: PendingKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PendingKind {
+    Created,
+    Ballot,
+    Entry(MutationId),
+    Installed,
+}
+
+impl Replica {
+    fn blank(gpid: Gpid, app: AppInfo, role: Role, presence: Presence) -> Self {
+        Self {
+            gpid,
+            app,
+            presence,
+            role,
+            ballot: Ballot::default(),
+            durable_ballot: Ballot::default(),
+            configuration: Configuration::default(),
+            deferred: None,
+            list: PrepareList::default(),
+            confirmed: Decree::ZERO,
+            confirmed_durable: Decree::ZERO,
+            durable_prepared: Decree::ZERO,
+            pending: VecDeque::new(),
+            handed: Decree::ZERO,
+            applied: Decree::ZERO,
+            durable: MutationId::ZERO,
+            checkpoint: storage::Checkpoint::default(),
+            grants: BTreeMap::new(),
+            boot_grant: Time::default(),
+            fetching: None,
+            report_due: true,
+            partners_changed: false,
+        }
+    }
+
+    /// A replica that has no data here although it should: never created empty in its place (§4.8).
+    pub(crate) fn lost(gpid: Gpid, app: AppInfo, configuration: Configuration) -> Self {
+        let reason = "the configuration names this node, which has no data of the partition".to_owned();
+        let mut replica = Self::blank(gpid, app, Role::Error(reason), Presence::Ready);
+        replica.ballot = configuration.ballot;
+        replica.configuration = configuration;
+        replica
+    }
+
+    /// As found at start. It takes no part until it knows the configuration (§7.4), but applies what it knows
+    /// to be committed.
+    pub(crate) fn recovered(step: &mut Step<'_>, recovered: RecoveredReplica) -> Self {
+        let RecoveredReplica { gpid, app, ballot, list, confirmed, durable, error } = recovered;
+        let role = error.map_or(Role::Inactive, Role::Error);
+        let mut replica = Self::blank(gpid, app, role, Presence::Ready);
+        replica.ballot = ballot;
+        replica.durable_ballot = ballot;
+        replica.configuration.ballot = ballot;
+        replica.boot_grant = step.now.time + step.settings.grant();
+        if matches!(replica.role, Role::Inactive) {
+            replica.durable_prepared = list.last_prepared();
+            replica.confirmed = confirmed;
+            replica.confirmed_durable = confirmed;
+            replica.handed = durable.decree;
+            replica.applied = durable.decree;
+            replica.durable = durable;
+            let known: Vec<_> = (durable.decree.0 + 1..=list.last_committed().0)
+                .filter_map(|d| list.entry(Decree(d)).map(|entry| entry.mutation.clone()))
+                .collect();
+            replica.list = list;
+            replica.handed = replica.list.last_committed();
+            step.apply(gpid, known);
+        }
+        replica
+    }
+
+    /// The partition.
+    #[must_use]
+    pub fn gpid(&self) -> Gpid {
+        self.gpid
+    }
+
+    /// Its role.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        match self.role {
+            Role::Primary(_) => RoleName::Primary,
+            Role::Secondary => RoleName::Secondary,
+            Role::Learner(_) => RoleName::Learner,
+            Role::Inactive => RoleName::Inactive,
+            Role::Error(_) => RoleName::Error,
+        }
+    }
+
+    /// The highest ballot that it has seen.
+    #[must_use]
+    pub fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// The configuration of that ballot; one that came with a prepare names the primary only.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// c(r): its last committed decree.
+    #[must_use]
+    pub fn last_committed(&self) -> Decree {
+        self.list.last_committed()
+    }
+
+    /// Its last prepared decree.
+    #[must_use]
+    pub fn last_prepared(&self) -> Decree {
+        self.list.last_prepared()
+    }
+
+    /// p(r): its last confirmed decree.
+    #[must_use]
+    pub fn confirmed(&self) -> Decree {
+        self.confirmed
+    }
+
+    /// What its app has applied.
+    #[must_use]
+    pub fn applied(&self) -> Decree {
+        self.applied
+    }
+
+    /// What its app has made durable.
+    #[must_use]
+    pub fn durable(&self) -> MutationId {
+        self.durable
+    }
+
+    /// The identity of a decree, while it is in the prepare list.
+    #[must_use]
+    pub fn identity_at(&self, decree: Decree) -> Option<MutationId> {
+        self.list.identity_at(decree)
+    }
+
+    /// Why it is in `Error`.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        match &self.role {
+            Role::Error(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn report(&self) -> ReplicaReport {
+        ReplicaReport {
+            gpid: self.gpid,
+            role: self.role(),
+            ballot: self.ballot,
+            last_committed: self.last_committed(),
+            last_prepared: self.last_prepared(),
+            last_durable: self.durable.decree,
+            learners: match &self.role {
+                Role::Primary(primary) => primary.learners.keys().copied().collect(),
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// Whether it holds data and does not know its part.
+    pub(crate) fn waits_for_configuration(&self) -> bool {
+        matches!(self.role, Role::Inactive) && self.presence == Presence::Ready
+    }
+
+    /// The primary of the present ballot, as far as this replica knows.
+    fn believed_primary(&self) -> Option<NodeId> {
+        self.configuration.primary
+    }
+
+    fn set_role(&mut self, role: Role) {
+        self.role = role;
+        self.report_due = true;
+        self.partners_changed = true;
+    }
+
+    /// Its state can't be trusted any more. Whoever waits is told; the node goes on with its other replicas.
+    pub(crate) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
+        self.leave_primary(step);
+        self.set_role(Role::Error(reason));
+    }
+
+    /// The ballot rises: durably, and with nothing confirmed under it but what is committed.
+    fn raise_ballot(&mut self, step: &mut Step<'_>, configuration: Configuration) {
+        let ballot = configuration.ballot;
+        assert!(ballot > self.ballot, "{}: ballot {} -> {ballot}", self.gpid, self.ballot);
+        self.ballot = ballot;
+        self.configuration = configuration;
+        self.confirmed = self.last_committed();
+        // A learner may have committed what is not durable yet (§6.3).
+        self.confirmed_durable = self.last_committed().min(self.durable_prepared);
+        self.report_due = true;
+        let sequence = step.append(Record::Ballot { gpid: self.gpid, ballot });
+        self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Ballot });
+    }
+
+    /// All records up to `sequence` are durable: acknowledge, commit, go on.
+    pub(crate) fn on_log_durable(&mut self, step: &mut Step<'_>, sequence: LogSequence) {
+        let ballot_before = self.durable_ballot;
+        let mut noted = false;
+        let mut news = false;
+        while let Some(&pending) = self.pending.front()
+            && pending.sequence <= sequence
+        {
+            self.pending.pop_front();
+            news = true;
+            self.durable_ballot = self.durable_ballot.max(pending.ballot);
+            match pending.what {
+                PendingKind::Created => noted = true,
+                PendingKind::Ballot | PendingKind::Installed => {}
+                PendingKind::Entry(id) => self.on_entry_durable(pending.ballot, id),
+            }
+        }
+        if noted {
+            self.on_noted(step);
+        }
+        if !news {
+            return;
+        }
+        match self.role {
+            Role::Secondary | Role::Learner(_) => self.acknowledge(step),
+            Role::Primary(_) => {
+                if ballot_before < self.ballot && self.durable_ballot == self.ballot {
+                    self.pump_all(step);
+                }
+                self.advance_commit(step);
+            }
+            Role::Inactive | Role::Error(_) => {}
+        }
+    }
+
+    fn on_entry_durable(&mut self, ballot: Ballot, id: MutationId) {
+        // It may have been replaced since it was appended; then its successor's record is on its way.
+        let still_here = id.decree <= self.list.floor() || self.list.identity_at(id.decree) == Some(id);
+        if !still_here {
+            return;
+        }
+        self.durable_prepared = self.durable_prepared.max(id.decree);
+        if ballot == self.ballot {
+            self.confirmed_durable = self.confirmed_durable.max(id.decree.min(self.confirmed));
+        }
+    }
+
+    /// Says how far this replica is confirmed, durably and in this ballot (§3.2).
+    fn acknowledge(&mut self, step: &mut Step<'_>) {
+        let Some(primary) = self.believed_primary() else { return };
+        if self.durable_ballot < self.ballot || primary == step.me {
+            return;
+        }
+        let learning = match &self.role {
+            Role::Secondary => None,
+            Role::Learner(learner) => Some(learner.signature),
+            _ => return,
+        };
+        assert!(self.confirmed_durable <= self.confirmed && self.confirmed <= self.last_prepared());
+        let ack =
+            PrepareAck { gpid: self.gpid, ballot: self.ballot, confirmed: self.confirmed_durable, learning };
+        step.send(primary, PeerMessage::PrepareAck(ack));
+    }
+
+    /// Commits up to `decree` and hands it to the app.
+    fn commit(&mut self, step: &mut Step<'_>, decree: Decree) {
+        assert!(
+            decree <= self.confirmed || matches!(self.role, Role::Primary(_)),
+            "commit beyond what is confirmed"
+        );
+        if decree <= self.last_committed() {
+            return;
+        }
+        let mutations = self.list.commit_to(decree);
+        self.handed = decree;
+        self.confirmed = self.confirmed.max(decree);
+        step.apply(self.gpid, mutations);
+    }
+
+    /// When this replica wants to be called again.
+    pub(crate) fn deadline(&self, step_settings: &crate::Settings) -> Time {
+        let role = match &self.role {
+            Role::Primary(primary) => self.primary_deadline(primary, step_settings),
+            Role::Learner(learner) => learner.deadline(step_settings),
+            _ => Time::NEVER,
+        };
+        role.min(self.checkpoint.deadline(step_settings))
+    }
+
+    /// Time is due.
+    pub(crate) fn on_time(&mut self, step: &mut Step<'_>) {
+        match self.role {
+            Role::Primary(_) => self.primary_on_time(step),
+            Role::Learner(_) => self.learner_on_time(step),
+            _ => {}
+        }
+        self.checkpoint_if_due(step);
+    }
+}
+
+/// `{pri,3,17}` and the window: what the simulator's trace and the logs show.
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {{{},{},{}}} {} prepared {} confirmed {} applied {}",
+            self.gpid,
+            self.role(),
+            self.ballot,
+            self.last_committed(),
+            self.configuration,
+            self.last_prepared(),
+            self.confirmed,
+            self.applied
+        )
+    }
+}

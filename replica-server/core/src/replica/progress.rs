@@ -1,0 +1,177 @@
+//! How far one peer has come, as its primary sees it, and what to send it next.
+
+use std::time::Duration;
+
+use words::{Decree, Time};
+
+/// A secondary's, or a streaming learner's, progress in the present ballot.
+///
+/// Normally every prepare is sent as it is made. After a refusal or a silence the primary goes back and
+/// re-sends in batches, one under way at a time (§3.2).
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// Confirmed and durable there, in this ballot: what counts for commits.
+    pub(crate) acked: Decree,
+    /// The last decree sent.
+    pub(crate) sent: Decree,
+    /// Where re-sends begin when nothing better is known: known to be there.
+    base: Decree,
+    /// The end of the batch of re-sends under way; `None`: streaming.
+    limit: Option<Decree>,
+    /// When to send again what was not acknowledged; means something while `acked < sent`.
+    retry_at: Time,
+    /// Since when something is sent that is not acknowledged, without any progress.
+    pub(crate) stuck_since: Option<Time>,
+    /// The peer's lease covers the partition until then (§5.2).
+    pub(crate) lease_until: Time,
+}
+
+impl Progress {
+    /// A peer that has all up to `base`.
+    pub(crate) fn from(base: Decree) -> Self {
+        Self {
+            acked: Decree::ZERO,
+            sent: base,
+            base,
+            limit: None,
+            retry_at: Time::NEVER,
+            stuck_since: None,
+            lease_until: Time::default(),
+        }
+    }
+
+    /// The ballot rose: what was acknowledged in another does not count, what is in flight is sent again. The
+    /// lease is the node's, not the ballot's, and stays.
+    pub(crate) fn rebase(&mut self, base: Decree) {
+        let lease_until = self.lease_until;
+        *self = Self { lease_until, ..Self::from(base) };
+    }
+
+    /// Goes back to re-send from the decree after `from`.
+    pub(crate) fn rewind(&mut self, from: Decree, last_prepared: Decree, batch: usize) {
+        self.sent = from.max(self.acked).min(last_prepared);
+        self.base = self.sent;
+        let end = Decree(self.sent.0.saturating_add(batch as u64)).min(last_prepared);
+        self.limit = (end > self.sent).then_some(end);
+    }
+
+    /// Sends again all that is not acknowledged.
+    pub(crate) fn restart(&mut self, last_prepared: Decree, batch: usize) {
+        if self.is_outstanding() {
+            self.rewind(self.base, last_prepared, batch);
+        }
+    }
+
+    /// Whether a refusal should be listened to: not while a batch of re-sends is under way.
+    pub(crate) fn listens_to_refusal(&self, now: Time) -> bool {
+        self.limit.is_none() || self.retry_at <= now
+    }
+
+    /// The decrees to send now.
+    pub(crate) fn next(
+        &mut self,
+        now: Time,
+        last_prepared: Decree,
+        resend: Duration,
+    ) -> std::ops::RangeInclusive<u64> {
+        let upto = self.limit.unwrap_or(last_prepared);
+        let range = self.sent.0 + 1..=upto.0;
+        if !range.is_empty() {
+            self.sent = upto;
+            self.retry_at = now + resend;
+            self.stuck_since.get_or_insert(now);
+        }
+        range
+    }
+
+    /// The peer acknowledged up to `confirmed`.
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Time,
+        confirmed: Decree,
+        last_prepared: Decree,
+        batch: usize,
+        resend: Duration,
+    ) {
+        if confirmed > self.acked {
+            self.acked = confirmed;
+            self.retry_at = now + resend;
+            self.stuck_since = Some(now);
+        }
+        if !self.is_outstanding() {
+            self.stuck_since = None;
+        }
+        if let Some(limit) = self.limit
+            && self.acked >= limit
+        {
+            self.sent = self.sent.max(self.acked);
+            let next = Decree(limit.0.saturating_add(batch as u64)).min(last_prepared);
+            // A batch that reaches the end ends the re-sending: from here on prepares are streamed.
+            self.limit = (next < last_prepared).then_some(next.max(limit));
+        }
+    }
+
+    /// Whether what was sent is to be sent again; from where.
+    pub(crate) fn retry_from(&self, now: Time) -> Option<Decree> {
+        (self.is_outstanding() && self.retry_at <= now).then(|| self.acked.max(self.base))
+    }
+
+    /// Whether something was sent that is not acknowledged.
+    fn is_outstanding(&self) -> bool {
+        self.sent > self.acked.max(self.base)
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self, prepare_timeout: Duration) -> Time {
+        let retry = if self.is_outstanding() { self.retry_at } else { Time::NEVER };
+        let stuck = self.stuck_since.map_or(Time::NEVER, |since| since + prepare_timeout);
+        retry.min(stuck)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESEND: Duration = Duration::from_millis(200);
+    const T0: Time = Time(1000);
+
+    fn collect(progress: &mut Progress, last_prepared: u64) -> Vec<u64> {
+        progress.next(T0, Decree(last_prepared), RESEND).collect()
+    }
+
+    #[test]
+    fn streams_what_is_new() {
+        let mut progress = Progress::from(Decree(3));
+        assert_eq!(collect(&mut progress, 5), [4, 5]);
+        assert_eq!(collect(&mut progress, 6), [6]);
+        assert_eq!(collect(&mut progress, 6), []);
+    }
+
+    #[test]
+    fn goes_back_in_batches_and_streams_again_at_the_end() {
+        let mut progress = Progress::from(Decree(10));
+        progress.rewind(Decree(2), Decree(10), 4);
+        assert_eq!(collect(&mut progress, 10), [3, 4, 5, 6]);
+        assert!(!progress.listens_to_refusal(T0), "one batch at a time");
+        assert!(progress.listens_to_refusal(T0 + RESEND));
+        progress.on_ack(T0, Decree(5), Decree(10), 4, RESEND);
+        assert_eq!(collect(&mut progress, 10), []);
+        progress.on_ack(T0, Decree(6), Decree(10), 4, RESEND);
+        assert_eq!(collect(&mut progress, 10), [7, 8, 9, 10], "the last batch");
+        assert_eq!(collect(&mut progress, 11), [11], "streaming");
+    }
+
+    #[test]
+    fn retries_from_what_is_known_to_be_there() {
+        let mut progress = Progress::from(Decree(3));
+        collect(&mut progress, 5);
+        assert_eq!(progress.retry_from(T0), None);
+        assert_eq!(progress.retry_from(T0 + RESEND), Some(Decree(3)));
+        progress.on_ack(T0, Decree(4), Decree(5), 4, RESEND);
+        assert_eq!(progress.retry_from(T0 + RESEND), Some(Decree(4)));
+        progress.on_ack(T0, Decree(5), Decree(5), 4, RESEND);
+        assert_eq!(progress.retry_from(T0 + RESEND), None);
+        assert_eq!(progress.stuck_since, None);
+    }
+}

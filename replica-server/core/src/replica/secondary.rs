@@ -1,0 +1,133 @@
+//! Taking prepares, as a secondary or a learner (§3.2, §3.4, §4.6).
+
+use words::{Ballot, Configuration, Decree, Gpid, NodeId, PeerMessage, Prepare, PrepareRefused, Signature};
+
+use super::{Pending, PendingKind, Replica, Role};
+use crate::prepare_list::Offer;
+use crate::step::{Step, prepare_record};
+
+/// What a node without the replica answers.
+pub(crate) fn refuse_unable(step: &mut Step<'_>, from: NodeId, prepare: &Prepare) {
+    let refused = PrepareRefused {
+        gpid: prepare.gpid,
+        ballot: prepare.ballot,
+        confirmed: Decree::ZERO,
+        unable: true,
+        learning: prepare.learning,
+    };
+    step.send(from, PeerMessage::PrepareRefused(refused));
+}
+
+impl Replica {
+    pub(crate) fn on_prepare(&mut self, step: &mut Step<'_>, from: NodeId, prepare: &Prepare) {
+        if matches!(self.role, Role::Error(_)) {
+            // PITFALLS 9: failed but not gone yet; answered, not asserted.
+            return refuse_unable(step, from, prepare);
+        }
+        if !self.is_ready() || self.fetching.is_some() {
+            return;
+        }
+        if prepare.ballot < self.ballot {
+            return self.refuse(step, from, prepare.learning);
+        }
+        if !self.follow(step, from, prepare.ballot, prepare.learning) {
+            return;
+        }
+        self.take(step, from, prepare);
+    }
+
+    /// Makes sure that this replica follows `from` in `ballot`, in the part that the prepare gives it.
+    fn follow(
+        &mut self,
+        step: &mut Step<'_>,
+        from: NodeId,
+        ballot: Ballot,
+        learning: Option<Signature>,
+    ) -> bool {
+        if let Some(signature) = learning {
+            // A learner only follows the learning that it is in; `AddLearner` begins one.
+            return self.learns(step.now.time, ballot, signature);
+        }
+        if ballot > self.ballot {
+            self.leave_primary(step);
+            self.raise_ballot(
+                step,
+                Configuration { ballot, primary: Some(from), secondaries: vec![step.me] },
+            );
+            self.set_role(Role::Secondary);
+            return true;
+        }
+        match self.role {
+            Role::Secondary => self.believed_primary() == Some(from),
+            // Restarted, and the primary is faster than the meta server (§7.4); but whoever was primary of
+            // this ballot itself can't be anybody's secondary in it (S3).
+            Role::Inactive if self.believed_primary().is_none_or(|primary| primary == from) => {
+                self.configuration.primary = Some(from);
+                self.set_role(Role::Secondary);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn take(&mut self, step: &mut Step<'_>, from: NodeId, prepare: &Prepare) {
+        let decree = prepare.mutation.id.decree;
+        if decree == Decree::ZERO || prepare.mutation.id.ballot > prepare.ballot {
+            return; // no primary makes such a thing
+        }
+        match self.list.offer(&prepare.mutation, prepare.ballot, Some(prepare.previous)) {
+            Offer::Appended | Offer::Raised => self.log_prepare(step, prepare),
+            Offer::Replaced => {
+                assert!(decree > self.confirmed, "a primary contradicts itself within a ballot");
+                self.durable_prepared = self.durable_prepared.min(decree.previous());
+                self.log_prepare(step, prepare);
+            }
+            Offer::Repeated => {
+                // Its record, or that of the risen ballot, may still be on its way; then that acknowledges.
+                self.confirmed = self.confirmed.max(decree);
+                if self.confirmed_durable >= decree {
+                    self.acknowledge(step);
+                }
+            }
+            Offer::Committed => self.acknowledge(step),
+            Offer::Contradicts => {
+                let reason = format!("{} contradicts what is committed here (S1)", prepare.mutation.id);
+                return self.fail(step, reason);
+            }
+            Offer::Gap => return self.refuse(step, from, prepare.learning),
+        }
+        self.commit_known(step, prepare.last_committed);
+    }
+
+    fn log_prepare(&mut self, step: &mut Step<'_>, prepare: &Prepare) {
+        let (id, record) = prepare_record(self.gpid, self.ballot, &prepare.mutation, prepare.last_committed);
+        self.confirmed = self.confirmed.max(id.decree);
+        let sequence = step.append(record);
+        self.pending.push_back(Pending { sequence, ballot: self.ballot, what: PendingKind::Entry(id) });
+    }
+
+    /// Commits what the primary has committed, never beyond what is confirmed (§3.4).
+    pub(super) fn commit_known(&mut self, step: &mut Step<'_>, last_committed: Decree) {
+        let limit = last_committed.min(self.confirmed);
+        self.commit(step, limit);
+    }
+
+    fn refuse(&mut self, step: &mut Step<'_>, to: NodeId, learning: Option<Signature>) {
+        let refused = refused(self.gpid, self.ballot, self.confirmed, learning);
+        step.send(to, PeerMessage::PrepareRefused(refused));
+    }
+
+    /// A heartbeat says that the primary has committed what is not confirmed here: prepares were lost, or the
+    /// ballot rose without anything in flight. Asks for them by the hint that a refusal is.
+    pub(super) fn ask_for_missing(&mut self, step: &mut Step<'_>, primary: NodeId) {
+        let learning = match &self.role {
+            Role::Learner(learner) => Some(learner.signature),
+            _ => None,
+        };
+        self.refuse(step, primary, learning);
+    }
+}
+
+fn refused(gpid: Gpid, ballot: Ballot, confirmed: Decree, learning: Option<Signature>) -> PrepareRefused {
+    PrepareRefused { gpid, ballot, confirmed, unable: false, learning }
+}

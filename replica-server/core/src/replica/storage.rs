@@ -1,0 +1,139 @@
+//! The app behind the replica: creation, removal, checkpoints (§4.8, §7.5).
+
+use std::io;
+
+use words::{AppInfo, Configuration, Gpid, MutationId, Record, Time};
+
+use super::{Pending, PendingKind, Presence, Replica, Role};
+use crate::step::Step;
+use crate::{Settings, Work};
+
+/// When the next checkpoint is due.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoint {
+    running: bool,
+    /// Since when something is applied that is not durable.
+    dirty_since: Option<Time>,
+}
+
+impl Checkpoint {
+    pub(super) fn deadline(&self, settings: &Settings) -> Time {
+        match self.dirty_since {
+            Some(since) if !self.running => since + settings.checkpoint_interval,
+            _ => Time::NEVER,
+        }
+    }
+}
+
+impl Replica {
+    /// Makes a new, empty replica: the first one of a new partition, or one that will learn (§4.8).
+    pub(crate) fn create(
+        step: &mut Step<'_>,
+        gpid: Gpid,
+        app: AppInfo,
+        configuration: Option<Configuration>,
+    ) -> Self {
+        let mut replica = Self::blank(gpid, app.clone(), Role::Inactive, Presence::Opening);
+        if configuration.is_none() {
+            // An earlier replica of this partition on this node may have granted a lease.
+            replica.boot_grant = step.now.time + step.settings.grant();
+        }
+        replica.deferred = configuration;
+        step.work(Work::Create { gpid, app });
+        replica
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.presence == Presence::Ready
+    }
+
+    /// The app is there; now the log notes that.
+    pub(crate) fn on_created(&mut self, step: &mut Step<'_>, result: io::Result<()>) {
+        if self.presence != Presence::Opening {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.presence = Presence::Noting;
+                let record = Record::Created { gpid: self.gpid, app: self.app.clone() };
+                let sequence = step.append(record);
+                let ballot = self.durable_ballot;
+                self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Created });
+            }
+            Err(error) => {
+                self.presence = Presence::Ready;
+                self.set_role(Role::Error(format!("the app can't be created: {error}")));
+            }
+        }
+    }
+
+    pub(super) fn on_noted(&mut self, step: &mut Step<'_>) {
+        if self.presence == Presence::Noting {
+            self.presence = Presence::Ready;
+            self.on_undeferred(step);
+        }
+    }
+
+    /// The meta server does not need this replica any more (§4.7).
+    pub(crate) fn on_collect(&mut self, step: &mut Step<'_>, ballot: words::Ballot) {
+        let unneeded = matches!(self.role, Role::Inactive | Role::Error(_)) && self.fetching.is_none();
+        if unneeded && self.is_ready() && ballot >= self.ballot {
+            self.begin_removal(step);
+        }
+    }
+
+    pub(super) fn begin_removal(&mut self, step: &mut Step<'_>) {
+        if self.presence != Presence::Ready {
+            return;
+        }
+        self.presence = Presence::Removing;
+        self.set_role(Role::Inactive);
+        step.work(Work::Remove { gpid: self.gpid });
+    }
+
+    /// The app's data is gone; so is the note. Returns whether the replica is to be forgotten.
+    pub(crate) fn on_removed(&mut self, step: &mut Step<'_>) -> bool {
+        if self.presence != Presence::Removing {
+            return false;
+        }
+        step.append(Record::Removed { gpid: self.gpid });
+        true
+    }
+
+    /// Asks for a checkpoint when enough was applied since the last, or when that was long ago: an idle
+    /// partition must not pin the log (§7.5).
+    pub(super) fn checkpoint_if_due(&mut self, step: &mut Step<'_>) {
+        let behind = self.applied.0 - self.durable.decree.0;
+        if behind == 0 || self.checkpoint.running || !self.is_ready() || self.fetching.is_some() {
+            return;
+        }
+        if matches!(self.role, Role::Error(_)) {
+            return;
+        }
+        let since = *self.checkpoint.dirty_since.get_or_insert(step.now.time);
+        if behind >= step.settings.checkpoint_decrees
+            || step.now.time >= since + step.settings.checkpoint_interval
+        {
+            self.checkpoint.running = true;
+            step.work(Work::Checkpoint { gpid: self.gpid });
+        }
+    }
+
+    pub(crate) fn on_checkpoint_done(&mut self, step: &Step<'_>, result: io::Result<MutationId>) {
+        self.checkpoint.running = false;
+        match result {
+            Ok(durable) if durable.decree >= self.durable.decree && durable.decree <= self.applied => {
+                self.durable = durable;
+                self.checkpoint.dirty_since = (self.applied > durable.decree).then_some(step.now.time);
+            }
+            // Tried again after the interval; until then the log holds what the app does not.
+            _ => self.checkpoint.dirty_since = Some(step.now.time),
+        }
+    }
+
+    /// Up to where this node's log is not needed for the partition any more.
+    pub(crate) fn collectable(&self) -> words::Decree {
+        let durable = self.durable.decree;
+        self.needed_by_learners().map_or(durable, |needed| needed.min(durable))
+    }
+}

@@ -1,0 +1,261 @@
+//! The primary's side of learning (§6): a learner is asked to learn, taught what it misses by the cheapest
+//! way (prepare list, prepare log, checkpoint), then gets prepares like a secondary, until it has all.
+
+use std::io;
+use std::sync::Arc;
+
+use words::{
+    AddLearner, Decree, Learn, LearnCheckpoint, LearnFromList, LearnMutations, LearnStartOver, Mutation,
+    MutationId, NodeId, PeerMessage, Signature, Time,
+};
+
+use super::progress::Progress;
+use super::{Replica, Role};
+use crate::step::Step;
+use crate::{Settings, Work};
+
+/// How many learn timeouts the copy of a checkpoint may take.
+const COPY_PATIENCE: u32 = 20;
+
+/// One learner.
+#[derive(Debug)]
+pub(super) struct Teaching {
+    pub(super) signature: Signature,
+    phase: Phase,
+    /// When it last came further; dropped `learn_timeout` after (L2).
+    progress_at: Time,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// It has not asked yet; asked again at this time.
+    Invited { resend_at: Time },
+    /// What it misses, from this decree on, is being read or written out.
+    Preparing { from: Decree },
+    /// Something is on its way to it; it asks again when it has that.
+    Handed,
+    /// It copies a checkpoint, which can take long.
+    Copying,
+    /// It gets prepares.
+    Streaming(Progress),
+}
+
+impl Teaching {
+    pub(super) fn streaming(&mut self) -> Option<&mut Progress> {
+        match &mut self.phase {
+            Phase::Streaming(progress) => Some(progress),
+            _ => None,
+        }
+    }
+
+    pub(super) fn into_progress(self) -> Option<Progress> {
+        match self.phase {
+            Phase::Streaming(progress) => Some(progress),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.phase, Phase::Streaming(_))
+    }
+
+    /// Whether it has acknowledged, as this learner, all up to `committed`.
+    pub(super) fn has_all(&self, committed: Decree) -> bool {
+        matches!(&self.phase, Phase::Streaming(progress)
+            if progress.acked > Decree::ZERO && progress.acked >= committed)
+    }
+
+    pub(super) fn progressed(&mut self, now: Time) {
+        self.progress_at = now;
+    }
+
+    pub(super) fn deadline(&self, settings: &Settings) -> Time {
+        let phase = match &self.phase {
+            Phase::Invited { resend_at } => *resend_at,
+            Phase::Preparing { .. } | Phase::Handed | Phase::Copying => Time::NEVER,
+            Phase::Streaming(progress) => progress.deadline(settings.prepare_timeout),
+        };
+        phase.min(self.gives_up_at(settings))
+    }
+
+    fn gives_up_at(&self, settings: &Settings) -> Time {
+        let patience = if matches!(self.phase, Phase::Copying) { COPY_PATIENCE } else { 1 };
+        self.progress_at + settings.learn_timeout * patience
+    }
+}
+
+impl Replica {
+    /// Begins to teach a node, or begins anew.
+    pub(super) fn start_teaching(&mut self, step: &mut Step<'_>, node: NodeId) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        assert!(!primary.members.contains_key(&node) && node != step.me, "a member does not learn");
+        let signature = step.new_signature();
+        let resend_at = step.now.time + step.settings.resend;
+        let phase = Phase::Invited { resend_at };
+        primary.learners.insert(node, Teaching { signature, phase, progress_at: step.now.time });
+        self.partners_changed = true;
+        self.report_due = true;
+        self.invite(step, node, signature);
+    }
+
+    fn invite(&self, step: &mut Step<'_>, node: NodeId, signature: Signature) {
+        let message = AddLearner { gpid: self.gpid, ballot: self.ballot, signature, app: self.app.clone() };
+        step.send(node, PeerMessage::AddLearner(message));
+    }
+
+    pub(super) fn invite_again(&self, step: &mut Step<'_>, node: NodeId) {
+        let Role::Primary(primary) = &self.role else { return };
+        if let Some(Teaching { signature, phase: Phase::Invited { .. }, .. }) = primary.learners.get(&node) {
+            self.invite(step, node, *signature);
+        }
+    }
+
+    /// The learner asks for what it misses.
+    pub(crate) fn on_learn(&mut self, step: &mut Step<'_>, from: NodeId, learn: &Learn) {
+        let (gpid, ballot, signature) = (self.gpid, self.ballot, learn.signature);
+        if learn.ballot != ballot || self.durable_ballot < ballot {
+            return;
+        }
+        let (floor, committed, prepared) =
+            (self.list.floor(), self.list.last_committed(), self.list.last_prepared());
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(teaching) = primary.learners.get_mut(&from).filter(|t| t.signature == signature) else {
+            return;
+        };
+        let has = learn.last_committed;
+        if has > committed {
+            // Only after an operator forced an older primary (§6.4).
+            teaching.phase = Phase::Handed;
+            return step.send(from, PeerMessage::LearnStartOver(LearnStartOver { gpid, ballot, signature }));
+        }
+        if has >= floor && self.list.identity_at(has).is_some() {
+            if !teaching.is_streaming() {
+                let mut progress = Progress::from(has);
+                progress.rewind(has, prepared, step.settings.resend_batch);
+                teaching.phase = Phase::Streaming(progress);
+                teaching.progress_at = step.now.time;
+                self.partners_changed = true;
+            }
+            step.send(from, PeerMessage::LearnFromList(LearnFromList { gpid, ballot, signature }));
+            if has == prepared {
+                // Nothing to send would mean nothing to acknowledge (PITFALLS 32).
+                self.prepare(step, Vec::new());
+            }
+            return self.pump(step, from);
+        }
+        if matches!(teaching.phase, Phase::Preparing { from } if from == has.next()) {
+            return; // asked twice, being prepared
+        }
+        teaching.phase = Phase::Preparing { from: has.next() };
+        teaching.progress_at = step.now.time;
+        let to = Decree(has.0 + step.settings.resend_batch as u64).min(committed);
+        step.work(Work::ReadLog { gpid, signature, from: has.next(), to });
+    }
+
+    fn learner_of(&mut self, signature: Signature) -> Option<(NodeId, &mut Teaching)> {
+        let Role::Primary(primary) = &mut self.role else { return None };
+        let learner = primary.learners.iter_mut().find(|(_, teaching)| teaching.signature == signature);
+        learner.map(|(&node, teaching)| (node, teaching))
+    }
+
+    pub(crate) fn on_log_read(
+        &mut self,
+        step: &mut Step<'_>,
+        signature: Signature,
+        mutations: Vec<Arc<Mutation>>,
+    ) {
+        let (gpid, ballot, floor, committed) =
+            (self.gpid, self.ballot, self.list.floor(), self.list.last_committed());
+        let Some((node, teaching)) = self.learner_of(signature) else { return };
+        let Phase::Preparing { from } = teaching.phase else { return };
+        let contiguous = (from.0..).zip(&mutations).all(|(d, mutation)| mutation.id.decree == Decree(d));
+        let known = mutations.last().is_some_and(|last| last.id.decree <= committed);
+        teaching.progress_at = step.now.time;
+        if contiguous && known {
+            teaching.phase = Phase::Handed;
+            let message = LearnMutations { gpid, ballot, signature, mutations };
+            step.send(node, PeerMessage::LearnMutations(message));
+        } else {
+            // The log has been cut above that: a checkpoint, and one from which the list goes on.
+            step.work(Work::OfferCheckpoint { gpid, signature, at_least: floor.max(from) });
+        }
+    }
+
+    pub(crate) fn on_checkpoint_offered(
+        &mut self,
+        step: &mut Step<'_>,
+        signature: Signature,
+        result: io::Result<(MutationId, u64)>,
+    ) {
+        let (gpid, ballot) = (self.gpid, self.ballot);
+        let Some((node, teaching)) = self.learner_of(signature) else { return };
+        if !matches!(teaching.phase, Phase::Preparing { .. }) {
+            return;
+        }
+        teaching.progress_at = step.now.time;
+        match result {
+            Ok((checkpoint, transfer)) => {
+                teaching.phase = Phase::Copying;
+                let message = LearnCheckpoint { gpid, ballot, signature, checkpoint, transfer };
+                step.send(node, PeerMessage::LearnCheckpoint(message));
+            }
+            // Nothing came of it; the learner asks again.
+            Err(_) => teaching.phase = Phase::Handed,
+        }
+    }
+
+    /// A learner gives up.
+    pub(crate) fn on_learn_failed(&mut self, from: NodeId, signature: Signature) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if primary.learners.get(&from).is_some_and(|teaching| teaching.signature == signature) {
+            primary.learners.remove(&from);
+            self.partners_changed = true;
+            self.report_due = true;
+        }
+    }
+
+    pub(super) fn teaching_on_time(&mut self, step: &mut Step<'_>) {
+        let now = step.now.time;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let stuck: Vec<NodeId> = primary
+            .learners
+            .iter()
+            .filter(|(_, teaching)| teaching.gives_up_at(step.settings) <= now)
+            .map(|(&node, _)| node)
+            .collect();
+        for node in stuck {
+            primary.learners.remove(&node);
+            self.partners_changed = true;
+            self.report_due = true;
+        }
+        let mut invitations = Vec::new();
+        for (&node, teaching) in &mut primary.learners {
+            if let Phase::Invited { resend_at } = &mut teaching.phase
+                && *resend_at <= now
+            {
+                *resend_at = now + step.settings.resend;
+                invitations.push((node, teaching.signature));
+            }
+        }
+        for (node, signature) in invitations {
+            self.invite(step, node, signature);
+        }
+    }
+
+    /// The nodes with which this replica needs leases: its members, and learners about to be proposed (§5.1).
+    pub(crate) fn lease_partners(&self) -> Vec<NodeId> {
+        let Role::Primary(primary) = &self.role else { return Vec::new() };
+        let learners = primary.learners.iter().filter(|(_, t)| t.is_streaming()).map(|(&node, _)| node);
+        primary.members.keys().copied().chain(learners).collect()
+    }
+
+    /// A decree below which the log is not to be cut while a learner needs it; bounded by `learn_timeout`.
+    pub(crate) fn needed_by_learners(&self) -> Option<Decree> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let preparing = primary.learners.values().filter_map(|teaching| match teaching.phase {
+            Phase::Preparing { from } => Some(from.previous()),
+            _ => None,
+        });
+        preparing.min()
+    }
+}
