@@ -131,7 +131,7 @@ pub trait AppType: Send + Sync {
     ///
     /// # Errors
     /// What the file system says; `InvalidData` if files are damaged or missing. The replica is then in
-    /// `Error` and is learned afresh from another: never open with less than was durable (PITFALLS 5).
+    /// `Error` and is learned afresh from another: never open with less than was durable.
     fn open(&self, context: &OpenContext<'_>) -> io::Result<Box<dyn ReplicatedApp>>;
 }
 

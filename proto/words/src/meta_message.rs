@@ -83,7 +83,7 @@ pub enum MetaToNode {
     Command {
         /// The partition.
         gpid: Gpid,
-        /// The ballot that it was decided on; one for another ballot is ignored (PITFALLS 24, 30).
+        /// The ballot that it was decided on; one for another ballot is ignored.
         ballot: Ballot,
         /// What.
         command: Command,

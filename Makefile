@@ -1,0 +1,22 @@
+# `make run`: a cluster on this machine. `make test`: every test. Both install what is missing first.
+# The target directory is outside of the clone, so that RocksDB is compiled once a machine and not once a clone.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/holdfast/target
+SEEDS ?= 10000
+
+.PHONY: run test build install
+.NOTPARALLEL:
+
+run: build
+	tests/run-cluster
+
+# The process tests start the binaries that `build` left beside the test executables.
+test: build
+	cargo test --release --workspace
+	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
+
+# All targets of the whole workspace, always: a part of it would be built with other features, and RocksDB twice.
+build: install
+	cargo build --release --workspace --all-targets
+
+install:
+	.ci/install

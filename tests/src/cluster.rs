@@ -1,0 +1,251 @@
+//! A meta server and three replica servers, in a folder and on ports of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::program;
+use crate::{Answer, Process, free_ports, report, run, wait_for};
+
+/// The replica servers of `config.ini`.
+pub const REPLICAS: [&str; 3] = ["replica1", "replica2", "replica3"];
+
+/// The app that `config.ini` names.
+const APP: &str = "counter.instance0";
+
+/// How long a server may take to hand its primaries over and end.
+const TO_STOP: Duration = Duration::from_secs(30);
+
+/// One cluster at a time: two at once would measure each other.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Four processes. Dropping it kills them; the folder stays if the test fails.
+#[derive(Debug)]
+pub struct Cluster {
+    servers: BTreeMap<&'static str, Process>,
+    overrides: Vec<String>,
+    folder: Option<TempDir>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// Four running processes that serve the app with all its replicas.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut cluster = Self::prepare();
+        for name in ["meta1"].into_iter().chain(REPLICAS) {
+            cluster.restart(name);
+        }
+        cluster.wait_until_whole(APP);
+        cluster
+    }
+
+    /// A folder and ports, and nothing started.
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    #[must_use]
+    pub fn prepare() -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = free_ports(4);
+        let overrides = vec![format!("apps.meta.ports={port}"), format!("apps.replica.ports={}", port + 1)];
+        let folder = tempfile::Builder::new().prefix("holdfast-test-").tempdir().expect("a folder");
+        Self { servers: BTreeMap::new(), overrides, folder: Some(folder), _alone: alone }
+    }
+
+    /// One setting more for what is started from now on, as `section.key=value`.
+    pub fn set(&mut self, setting: &str) {
+        self.overrides.push(setting.to_owned());
+    }
+
+    /// What this cluster's processes are started with after `--set`.
+    #[must_use]
+    pub fn overrides(&self) -> &[String] {
+        &self.overrides
+    }
+
+    /// The folder that the processes run in.
+    ///
+    /// # Panics
+    /// Never while the cluster lives.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("there till the end").path()
+    }
+
+    /// The data of one server.
+    #[must_use]
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.folder().join("data").join(name)
+    }
+
+    /// A command that runs one of our programs on this cluster.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.current_dir(self.folder()).arg("--config").arg(config());
+        for setting in &self.overrides {
+            command.arg("--set").arg(setting);
+        }
+        command
+    }
+
+    /// Starts a server that is not running.
+    ///
+    /// # Panics
+    /// If it is running.
+    pub fn restart(&mut self, name: &'static str) {
+        assert!(!self.servers.contains_key(name), "{name} runs already");
+        let mut command = self.command(if name == "meta1" { "meta-server" } else { "replica-server" });
+        command.arg("--name").arg(name);
+        let process = Process::start(name, command, &self.folder().join(format!("{name}.log")));
+        self.servers.insert(name, process);
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn kill(&mut self, name: &str) {
+        drop(self.take(name));
+    }
+
+    /// SIGTERM; waits for the end.
+    ///
+    /// # Panics
+    /// If it is not running, or does not end.
+    pub fn terminate(&mut self, name: &str) -> ExitStatus {
+        let mut server = self.take(name);
+        server.signal(Signal::TERM);
+        server.wait(TO_STOP)
+    }
+
+    /// Sends a signal to a server that goes on running.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        self.servers.get(name).unwrap_or_else(|| panic!("{name} does not run")).signal(signal);
+    }
+
+    fn take(&mut self, name: &str) -> Process {
+        let mut server = self.servers.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
+        if let Some(status) = server.ended() {
+            panic!("{name} ended by itself with {status}; its log is in {}", self.folder().display());
+        }
+        server
+    }
+
+    /// Runs the `counter` command line.
+    #[must_use]
+    pub fn counter(&self, arguments: &[&str]) -> Answer {
+        let mut command = self.command("counter");
+        command.args(arguments);
+        run(command)
+    }
+
+    /// Runs the `admin` command line.
+    #[must_use]
+    pub fn admin(&self, arguments: &[&str]) -> Answer {
+        let mut command = self.command("admin");
+        command.args(arguments);
+        run(command)
+    }
+
+    /// Reads a counter, whatever it takes.
+    ///
+    /// # Panics
+    /// If it can't be read within a minute.
+    #[must_use]
+    pub fn read(&self, name: &str) -> i64 {
+        wait_for(&format!("a read of {name}"), || {
+            let answer = self.counter(&["read", name]);
+            answer.stdout.trim().parse().map_err(|_| format!("{answer:?}"))
+        })
+    }
+
+    /// Adds to a counter and returns its new value.
+    ///
+    /// # Panics
+    /// If it is not done.
+    pub fn add(&self, name: &str, operand: i64) -> i64 {
+        let answer = self.counter(&["add", name, &operand.to_string()]);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        answer.stdout.trim().parse().expect("the value alone on standard output")
+    }
+
+    /// The partitions of an app as `admin app -d --json` shows them.
+    ///
+    /// # Errors
+    /// What `admin` said instead.
+    pub fn partitions(&self, app: &str) -> Result<Vec<Partition>, String> {
+        let answer = self.admin(&["app", app, "-d", "--json"]);
+        let shown: Value = serde_json::from_str(&answer.stdout).map_err(|_| format!("{answer:?}"))?;
+        let partitions = shown["partitions"].as_array().ok_or_else(|| format!("{answer:?}"))?;
+        Ok(partitions.iter().map(Partition::parse).collect())
+    }
+
+    /// Waits until every partition of an app has a primary and two secondaries.
+    ///
+    /// # Panics
+    /// If that takes more than a minute.
+    pub fn wait_until_whole(&self, app: &str) {
+        wait_for(&format!("all replicas of {app}"), || {
+            let partitions = self.partitions(app)?;
+            let whole = partitions.iter().all(|p| p.primary.is_some() && p.secondaries.len() == 2);
+            if whole && !partitions.is_empty() { Ok(()) } else { Err(format!("{partitions:?}")) }
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.servers.clear();
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            report(&format!("logs and data are kept in {}", folder.keep().display()));
+        }
+    }
+}
+
+/// One partition's members, by the servers' names.
+#[derive(Debug)]
+pub struct Partition {
+    /// `1.0`.
+    pub gpid: String,
+    /// Its ballot.
+    pub ballot: u64,
+    /// The primary, if there is one.
+    pub primary: Option<String>,
+    /// The secondaries.
+    pub secondaries: Vec<String>,
+}
+
+impl Partition {
+    fn parse(shown: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            gpid: text(&shown["gpid"]).unwrap_or_default(),
+            ballot: shown["ballot"].as_u64().unwrap_or_default(),
+            primary: text(&shown["primary"]),
+            secondaries: shown["secondaries"].as_array().into_iter().flatten().filter_map(text).collect(),
+        }
+    }
+}
+
+/// The `config.ini` that ships.
+fn config() -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config.ini");
+    fs::canonicalize(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}

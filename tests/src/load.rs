@@ -1,0 +1,78 @@
+//! A load on a cluster: `counter bench` in a process of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Process, program};
+use crate::{Cluster, History, run};
+
+/// How long a bench may take beyond what it was asked for: the last operations' deadlines, and its read-back.
+const GRACE: Duration = Duration::from_secs(90);
+
+/// A running bench.
+#[derive(Debug)]
+pub struct Load {
+    process: Process,
+    seconds: u64,
+    output: PathBuf,
+    history: PathBuf,
+}
+
+/// What a bench said at its end.
+#[derive(Debug)]
+pub struct Summary {
+    /// Operations that were done, a second.
+    pub ops_per_s: f64,
+    /// Operations that were not, or whose outcome is unknown.
+    pub errors: u64,
+    /// The longest time without a success, in milliseconds.
+    pub longest_gap_ms: f64,
+}
+
+impl Load {
+    /// Starts a bench on an app. `options` are those of `counter bench`.
+    #[must_use]
+    pub fn start(cluster: &Cluster, app: &str, seconds: u64, options: &[&str]) -> Self {
+        let output = cluster.folder().join("bench.out");
+        let history = cluster.folder().join("history.jsonl");
+        let mut command = cluster.command("counter");
+        command.args(["--app", app, "bench", "--seconds", &seconds.to_string(), "--json"]);
+        command.args(options).arg("--history").arg(&history);
+        Self { process: Process::start("counter bench", command, &output), seconds, output, history }
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// Waits for its end, which checks its sums, and checks that its history is linearizable.
+    ///
+    /// # Panics
+    /// If a sum or the history is wrong, or it did nothing.
+    #[must_use]
+    pub fn finish(mut self) -> (Summary, History) {
+        let status = self.process.wait(Duration::from_secs(self.seconds) + GRACE);
+        let output = std::fs::read_to_string(&self.output).expect("the bench's output");
+        assert!(status.success(), "the bench ended with {status}:\n{output}");
+
+        let mut check = program("counter");
+        check.arg("check").arg(&self.history);
+        let check = run(check);
+        assert_eq!(check.code, 0, "the history is not linearizable: {check:?}");
+
+        let line = output.lines().rev().find(|line| line.starts_with('{')).expect("a line of JSON");
+        let shown: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let number = |key: &str| shown[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {line}"));
+        let summary = Summary {
+            ops_per_s: number("ops_per_s"),
+            errors: number("errors") as u64,
+            longest_gap_ms: number("longest_gap_ms"),
+        };
+        let history = History::read(&self.history);
+        assert!(history.done() >= 50 * self.seconds, "only {} operations were done: no load", history.done());
+        (summary, history)
+    }
+}
