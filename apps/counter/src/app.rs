@@ -1,15 +1,17 @@
 //! The replicated counter.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Decree, LearnState, OpenContext, Rejection,
-    ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, LearnState, OpenContext,
+    Rejection, ReplicatedApp,
 };
 
-use crate::checkpoint::{self, Counters, Folder};
 use crate::request::{self, OVERFLOW, Request};
+
+/// All counters by name. A `BTreeMap`, since its order is the same on every replica (S12).
+type Counters = BTreeMap<String, i64>;
 
 /// The app type `counter`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,8 +23,9 @@ impl AppType for CounterType {
     }
 
     fn open(&self, context: &OpenContext<'_>) -> io::Result<Box<dyn ReplicatedApp>> {
-        let (folder, counters) = Folder::open(context.folder)?;
-        Ok(Box::new(CounterApp { counters, applied: folder.durable(), folder: Arc::new(folder) }))
+        let (checkpoints, state) = Checkpoints::open(context.folder)?;
+        let counters = state.map_or(Ok(Counters::new()), |state| decode(&state))?;
+        Ok(Box::new(CounterApp { counters, applied: checkpoints.durable(), checkpoints }))
     }
 }
 
@@ -32,7 +35,7 @@ pub struct CounterApp {
     counters: Counters,
     /// The last decree whose effect is in `counters`.
     applied: Decree,
-    folder: Arc<Folder>,
+    checkpoints: Checkpoints,
 }
 
 impl CounterApp {
@@ -74,72 +77,53 @@ impl ReplicatedApp for CounterApp {
     }
 
     fn last_durable_decree(&self) -> Decree {
-        self.folder.durable()
+        self.checkpoints.durable()
     }
 
     fn sync_checkpoint(&mut self) -> io::Result<()> {
-        let content = checkpoint::encode(self.applied, &self.counters);
-        self.folder.prune()?;
-        self.folder.write(self.folder.generation(), self.applied, &content).map(drop)
+        self.checkpoints.write(self.applied, encode(&self.counters))
     }
 
     fn async_checkpoint(&mut self) -> io::Result<Option<CheckpointJob>> {
-        let decree = self.applied;
-        if decree <= self.folder.durable() {
-            return Ok(None);
-        }
-        self.folder.prune()?;
         // The snapshot is taken as bytes: that costs no more than a copy of the map would.
-        let content = checkpoint::encode(decree, &self.counters);
-        let folder = Arc::clone(&self.folder);
-        let generation = folder.generation();
-        Ok(Some(Box::new(move || folder.write(generation, decree, &content))))
+        self.checkpoints.write_later(self.applied, || encode(&self.counters))
     }
 
     fn get_checkpoint(&self) -> io::Result<LearnState> {
-        let decree = self.folder.durable();
-        if decree == Decree::ZERO {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "no checkpoint was written yet"));
-        }
-        Ok(LearnState {
-            decree,
-            folder: self.folder.path().into(),
-            files: vec![Folder::name(decree)],
-            ..LearnState::default()
-        })
+        self.checkpoints.newest()
     }
 
     fn apply_checkpoint(&mut self, mode: ApplyMode, state: &LearnState) -> io::Result<()> {
-        let [file] = &state.files[..] else {
-            let message = format!("a counter's checkpoint is one file, not {}", state.files.len());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        };
-        let counters = checkpoint::load(&state.folder.join(file), state.decree)?;
-        let content = checkpoint::encode(state.decree, &counters);
-        match mode {
-            ApplyMode::Learn => {
-                self.folder.replace(state.decree, &content)?;
-                (self.counters, self.applied) = (counters, state.decree);
-                Ok(())
-            }
-            ApplyMode::Copy if state.decree > self.applied => {
-                // The state can't lag behind what is durable (PITFALLS 10).
-                let message = format!("decree {} is not applied here yet", state.decree);
-                Err(io::Error::new(io::ErrorKind::InvalidData, message))
-            }
-            ApplyMode::Copy => self.folder.write(self.folder.generation(), state.decree, &content).map(drop),
+        let counters = self.checkpoints.take_over(mode, state, self.applied, decode)?;
+        if mode == ApplyMode::Learn {
+            (self.counters, self.applied) = (counters, state.decree);
         }
+        Ok(())
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over a checkpoint's bytes, without its decree: the state and nothing else.
-        checkpoint::encode(Decree::ZERO, &self.counters).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        // FNV-1a over the state as bytes.
+        encode(&self.counters).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {
-        self.folder.close(clean_up)
+        self.checkpoints.close(clean_up)
+    }
+}
+
+/// Begins every checkpoint, so that one of another app or of a later format is told apart.
+const FORMAT: &str = "counter 1";
+
+fn encode(counters: &Counters) -> Vec<u8> {
+    postcard::to_stdvec(&(FORMAT, counters)).expect("numbers and text can always be serialised")
+}
+
+fn decode(state: &[u8]) -> io::Result<Counters> {
+    match postcard::from_bytes::<(&str, Counters)>(state) {
+        Ok((FORMAT, counters)) => Ok(counters),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "this is no checkpoint of a counter")),
     }
 }
 

@@ -3,7 +3,6 @@
 //! * [`CounterType`] is what a replica server registers.
 
 mod app;
-mod checkpoint;
 pub mod request;
 
 pub use app::{CounterApp, CounterType};

@@ -14,12 +14,17 @@
 //!   No clock (use [`Batch::timestamp_us`]), no randomness, no iteration over a `HashMap`.
 //! * A checkpoint is whole or not there: written beside, synced, renamed.
 //!
+//! An app whose state is small enough to be written whole has its checkpoints written by [`Checkpoints`].
+//!
 //! docs/write-an-app.md goes through an app line by line.
+
+mod checkpoints;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+pub use bytes::Bytes;
+pub use checkpoints::Checkpoints;
 pub use words::{AppAnswer, AppInfo, Decree, Gpid, Rejection};
 
 /// A single-node service that can be replicated.
