@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::sections::{AppsMeta, AppsReplica, Client, Replication};
+use crate::sections::{AppsMeta, AppsReplica, Replication};
 use crate::{List, Settings, SettingsError};
 
 /// Checks all relations.
 pub(crate) fn check(settings: &Settings) -> Result<(), SettingsError> {
     let error = |problem| SettingsError::new(&settings.origin, problem);
     times(&settings.replication).map_err(error)?;
-    client(&settings.client).map_err(error)?;
     let AppsMeta { ports, count, host } = &settings.apps_meta;
     lists("apps.meta", *count, host, ports).map_err(error)?;
     let AppsReplica { ports, count, host } = &settings.apps_replica;
@@ -23,30 +22,20 @@ fn times(replication: &Replication) -> Result<(), String> {
     let failure = ("failure_timeout_ms", replication.failure_timeout_ms);
     let resend = ("resend_ms", replication.resend_ms);
     // A lease that ends before the next heartbeat is acknowledged leaves a gap in which no read is served.
-    above("replication", lease, heartbeat)?;
+    above(lease, heartbeat)?;
     // Otherwise one slow heartbeat costs a node its place, while its peers still count on its lease.
-    above("replication", failure, lease)?;
-    above("replication", failure, ("beacon_ms", replication.beacon_ms))?;
+    above(failure, lease)?;
+    above(failure, ("beacon_ms", replication.beacon_ms))?;
     // A message that was lost must get a second chance before its receiver is proposed out.
-    above("replication", ("prepare_timeout_ms", replication.prepare_timeout_ms), resend)?;
-    above("replication", ("learn_timeout_ms", replication.learn_timeout_ms), resend)
+    above(("prepare_timeout_ms", replication.prepare_timeout_ms), resend)?;
+    above(("learn_timeout_ms", replication.learn_timeout_ms), resend)
 }
 
-fn client(client: &Client) -> Result<(), String> {
-    if client.backoff_max_ms < client.backoff_ms {
-        return Err(format!(
-            "[client] backoff_max_ms = {} must not be below backoff_ms = {}",
-            client.backoff_max_ms, client.backoff_ms
-        ));
-    }
-    Ok(())
-}
-
-fn above(section: &str, high: (&str, u64), low: (&str, u64)) -> Result<(), String> {
+fn above(high: (&str, u64), low: (&str, u64)) -> Result<(), String> {
     if high.1 > low.1 {
         return Ok(());
     }
-    Err(format!("[{section}] {} = {} must be above {} = {}; raise it", high.0, high.1, low.0, low.1))
+    Err(format!("[replication] {} = {} must be above {} = {}; raise it", high.0, high.1, low.0, low.1))
 }
 
 fn lists(section: &str, count: usize, hosts: &List<String>, ports: &List<u16>) -> Result<(), String> {

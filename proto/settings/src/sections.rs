@@ -175,12 +175,6 @@ section! {
     Client = "client" {
         /// How long an operation may take, all its tries together.
         timeout_ms: u64 = 5000, Number(1, DAY_MS);
-        /// A try that has got no answer for this long is given up for another.
-        attempt_timeout_ms: u64 = 1000, Number(1, DAY_MS);
-        /// The wait before the second try, about; it doubles with each one ...
-        backoff_ms: u64 = 10, Number(1, HOUR_MS);
-        /// ... up to this.
-        backoff_max_ms: u64 = 500, Number(1, HOUR_MS);
     }
 }
 
