@@ -5,13 +5,11 @@
 //! runs the full form (docs/verification.md).
 
 mod cluster;
-mod history;
 mod load;
 mod ports;
 mod process;
 
 pub use cluster::{Cluster, Partition, REPLICAS};
-pub use history::History;
 pub use load::{Load, Summary};
 pub use ports::free_ports;
 pub use process::{Answer, Process, run};

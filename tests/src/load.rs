@@ -1,12 +1,13 @@
 //! A load on a cluster: `counter bench` in a process of its own.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::process::{Process, program};
-use crate::{Cluster, History, run};
+use crate::{Cluster, run};
 
 /// How long a bench may take beyond what it was asked for: the last operations' deadlines, and its read-back.
 const GRACE: Duration = Duration::from_secs(90);
@@ -20,9 +21,13 @@ pub struct Load {
     history: PathBuf,
 }
 
-/// What a bench said at its end.
+/// What became of a load.
 #[derive(Debug)]
 pub struct Summary {
+    /// Operations that were done.
+    pub done: u64,
+    /// How long the slowest of those took.
+    pub slowest: Duration,
     /// Operations that were done, a second.
     pub ops_per_s: f64,
     /// Operations that were not, or whose outcome is unknown.
@@ -53,9 +58,9 @@ impl Load {
     /// # Panics
     /// If a sum or the history is wrong, or it did nothing.
     #[must_use]
-    pub fn finish(mut self) -> (Summary, History) {
+    pub fn finish(mut self) -> Summary {
         let status = self.process.wait(Duration::from_secs(self.seconds) + GRACE);
-        let output = std::fs::read_to_string(&self.output).expect("the bench's output");
+        let output = fs::read_to_string(&self.output).expect("the bench's output");
         assert!(status.success(), "the bench ended with {status}:\n{output}");
 
         let mut check = program("counter");
@@ -64,15 +69,32 @@ impl Load {
         assert_eq!(check.code, 0, "the history is not linearizable: {check:?}");
 
         let line = output.lines().rev().find(|line| line.starts_with('{')).expect("a line of JSON");
-        let shown: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let shown = parse(line);
         let number = |key: &str| shown[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {line}"));
-        let summary = Summary {
+        let (done, slowest) = self.successes();
+        assert!(done >= 50 * self.seconds, "only {done} operations were done: no load");
+        Summary {
+            done,
+            slowest,
             ops_per_s: number("ops_per_s"),
             errors: number("errors") as u64,
             longest_gap_ms: number("longest_gap_ms"),
-        };
-        let history = History::read(&self.history);
-        assert!(history.done() >= 50 * self.seconds, "only {} operations were done: no load", history.done());
-        (summary, history)
+        }
     }
+
+    /// How many operations of the history were done, and how long the slowest of them took.
+    fn successes(&self) -> (u64, Duration) {
+        let history = fs::read_to_string(&self.history).expect("the bench's history");
+        let operations = history.lines().map(parse).filter(|operation| operation["outcome"] == "done");
+        let spans = operations.map(|operation| {
+            let number = |key: &str| operation[key].as_u64().expect("a number of nanoseconds");
+            number("end_ns") - number("start_ns")
+        });
+        let (done, slowest) = spans.fold((0, 0), |(done, slowest), span| (done + 1, span.max(slowest)));
+        (done, Duration::from_nanos(slowest))
+    }
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
