@@ -425,6 +425,9 @@ impl NodeCore {
             let partners = replica.lease_partners();
             self.peers.set_partners(now.time, gpid, &partners);
         }
+        if std::mem::take(&mut replica.heartbeat_due) {
+            self.peers.beat_now(now.time, &replica.lease_partners());
+        }
     }
 
     /// Runs `act` with a step, and takes over what it appended and wants to send.

@@ -134,6 +134,15 @@ impl Peers {
         }
     }
 
+    /// A partition may claim leases from now on: heartbeats go out at once.
+    pub(crate) fn beat_now(&mut self, now: Time, partners: &[NodeId]) {
+        for node in partners {
+            if let Some(peer) = self.peers.get_mut(node) {
+                peer.next_heartbeat = now;
+            }
+        }
+    }
+
     /// The nodes to which a heartbeat is due, each with whether it has been silent for too long.
     pub(crate) fn due(&self, now: Time, settings: &Settings) -> Vec<(NodeId, bool)> {
         let due =

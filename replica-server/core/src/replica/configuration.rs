@@ -124,7 +124,13 @@ impl Replica {
         for node in learners.into_keys() {
             self.start_teaching(step, node);
         }
+    }
+
+    /// From here on this primary may say something under its ballot (§4.5), and does.
+    pub(super) fn on_ballot_durable(&mut self, step: &mut Step<'_>) {
+        self.heartbeat_due = true;
         self.pump_all(step);
+        self.invite_all(step);
         self.decide(step);
     }
 
@@ -197,7 +203,7 @@ impl Replica {
     /// Asks for the change that is most needed, one at a time.
     pub(super) fn decide(&mut self, step: &mut Step<'_>) {
         let Role::Primary(primary) = &mut self.role else { return };
-        if primary.proposal.is_some() {
+        if primary.proposal.is_some() || self.durable_ballot < self.ballot {
             return;
         }
         let gone = primary.suspects.iter().find(|node| self.configuration.secondaries.contains(node));

@@ -55,7 +55,8 @@ impl Replica {
             Role::Error(_) => return self.begin_removal(step),
             // A duplicate that was delayed, or two roles that meet (PITFALLS 14 to 16).
             Role::Primary(_) | Role::Secondary if !newer => return,
-            Role::Learner(learner) if learner.signature == message.signature && !newer => return,
+            // Signatures of one primary grow: an older one is of a learning that is over.
+            Role::Learner(learner) if message.signature <= learner.signature && !newer => return,
             _ => {}
         }
         self.leave_primary(step);

@@ -78,6 +78,8 @@ pub struct Replica {
     pub(crate) report_due: bool,
     /// The nodes with which leases are needed changed.
     pub(crate) partners_changed: bool,
+    /// It may claim leases from now on, and should at once.
+    pub(crate) heartbeat_due: bool,
 }
 
 /// Whether there is an app behind the replica.
@@ -144,6 +146,7 @@ impl Replica {
             fetching: None,
             report_due: true,
             partners_changed: false,
+            heartbeat_due: false,
         }
     }
 
@@ -336,7 +339,7 @@ impl Replica {
             Role::Secondary | Role::Learner(_) => self.acknowledge(step),
             Role::Primary(_) => {
                 if ballot_before < self.ballot && self.durable_ballot == self.ballot {
-                    self.pump_all(step);
+                    self.on_ballot_durable(step);
                 }
                 self.advance_commit(step);
             }

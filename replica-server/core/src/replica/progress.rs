@@ -121,11 +121,15 @@ impl Progress {
         self.sent > self.acked.max(self.base)
     }
 
-    /// When something is due.
+    /// When to send again.
+    pub(crate) fn retry_deadline(&self) -> Time {
+        if self.is_outstanding() { self.retry_at } else { Time::NEVER }
+    }
+
+    /// When something is due for a member: to send again, or to suspect it.
     pub(crate) fn deadline(&self, prepare_timeout: Duration) -> Time {
-        let retry = if self.is_outstanding() { self.retry_at } else { Time::NEVER };
         let stuck = self.stuck_since.map_or(Time::NEVER, |since| since + prepare_timeout);
-        retry.min(stuck)
+        self.retry_deadline().min(stuck)
     }
 }
 

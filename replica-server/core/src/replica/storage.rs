@@ -103,11 +103,13 @@ impl Replica {
     /// Asks for a checkpoint when enough was applied since the last, or when that was long ago: an idle
     /// partition must not pin the log (§7.5).
     pub(super) fn checkpoint_if_due(&mut self, step: &mut Step<'_>) {
-        let behind = self.applied.0 - self.durable.decree.0;
-        if behind == 0 || self.checkpoint.running || !self.is_ready() || self.fetching.is_some() {
+        if self.checkpoint.running {
             return;
         }
-        if matches!(self.role, Role::Error(_)) {
+        let behind = self.applied.0 - self.durable.decree.0;
+        let able = self.is_ready() && self.fetching.is_none() && !matches!(self.role, Role::Error(_));
+        if behind == 0 || !able {
+            self.checkpoint.dirty_since = None;
             return;
         }
         let since = *self.checkpoint.dirty_since.get_or_insert(step.now.time);

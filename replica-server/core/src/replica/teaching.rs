@@ -73,7 +73,7 @@ impl Teaching {
         let phase = match &self.phase {
             Phase::Invited { resend_at } => *resend_at,
             Phase::Preparing { .. } | Phase::Handed | Phase::Copying => Time::NEVER,
-            Phase::Streaming(progress) => progress.deadline(settings.prepare_timeout),
+            Phase::Streaming(progress) => progress.retry_deadline(),
         };
         phase.min(self.gives_up_at(settings))
     }
@@ -98,7 +98,17 @@ impl Replica {
         self.invite(step, node, signature);
     }
 
+    pub(super) fn invite_all(&self, step: &mut Step<'_>) {
+        let Role::Primary(primary) = &self.role else { return };
+        for &node in primary.learners.keys() {
+            self.invite_again(step, node);
+        }
+    }
+
     fn invite(&self, step: &mut Step<'_>, node: NodeId, signature: Signature) {
+        if self.durable_ballot < self.ballot {
+            return; // said as soon as it may be
+        }
         let message = AddLearner { gpid: self.gpid, ballot: self.ballot, signature, app: self.app.clone() };
         step.send(node, PeerMessage::AddLearner(message));
     }
