@@ -1,4 +1,4 @@
-//! The protocol's vocabulary as types: what PROTOCOL.md §1 calls "words", and every message that
+//! The protocol's vocabulary as types: what docs/protocol.md §1 calls "words", and every message that
 //! nodes and the meta server exchange.
 //!
 //! This crate decides nothing and does nothing. It is the one thing that the cores, the log, the wire
