@@ -252,6 +252,8 @@ impl Replica {
         if ack.confirmed > last_prepared {
             return; // it never got that from this primary
         }
+        // Its first one in this ballot: by now it takes this node for the primary, and will grant a lease.
+        self.heartbeat_due |= progress.acked == Decree::ZERO && progress.lease_until <= step.now.time;
         progress.on_ack(
             step.now.time,
             ack.confirmed,

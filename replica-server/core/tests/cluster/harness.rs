@@ -1,0 +1,329 @@
+//! The smallest shell there can be: everything is done at once, in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use replica_core::{
+    Event, Identity, NodeCore, Output, RecoveredApp, Replay, Replica, Sessions, Settings, Work,
+    apply_mutation,
+};
+use replicated_app::{ApplyMode, Batch, CheckpointJob, LearnState, ReplicatedApp};
+use words::{
+    AppAnswer, AppId, AppInfo, Command, Configuration, Decree, Gpid, Life, MetaToNode, MutationId, NodeId,
+    NodeToMeta, Now, PartitionConfiguration, Record, Reply, RoleName, Time, Write, WriteKind,
+};
+
+const GPID: Gpid = Gpid::new(1, 0);
+
+/// Adds what it is asked to add.
+#[derive(Clone, Debug, Default)]
+struct Sum(u64);
+
+impl ReplicatedApp for Sum {
+    fn apply(&mut self, batch: &Batch<'_>) -> Vec<AppAnswer> {
+        let add = |request: &Bytes| {
+            self.0 += u64::from(request[0]);
+            Ok(Bytes::new())
+        };
+        batch.requests.iter().map(add).collect()
+    }
+    fn read(&self, _: &[u8]) -> AppAnswer {
+        Ok(Bytes::copy_from_slice(&self.0.to_le_bytes()))
+    }
+    fn last_durable_decree(&self) -> Decree {
+        Decree::ZERO
+    }
+    fn sync_checkpoint(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn async_checkpoint(&mut self) -> io::Result<Option<CheckpointJob>> {
+        Ok(None)
+    }
+    fn get_checkpoint(&self) -> io::Result<LearnState> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+    fn apply_checkpoint(&mut self, _: ApplyMode, _: &LearnState) -> io::Result<()> {
+        Ok(())
+    }
+    fn digest(&self) -> u64 {
+        self.0
+    }
+    fn close(self: Box<Self>, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Hosted {
+    app: Sum,
+    sessions: Sessions,
+    applied: MutationId,
+}
+
+struct Node {
+    life: u64,
+    core: Option<NodeCore>,
+    log: Vec<Record>,
+    hosted: Option<Hosted>,
+    /// The state that a restart begins with.
+    durable: Option<Hosted>,
+}
+
+/// Nodes and a meta server that does what it is asked.
+pub(crate) struct Cluster {
+    nodes: BTreeMap<NodeId, Node>,
+    pub(crate) configuration: Configuration,
+    now: Time,
+    replies: BTreeMap<u64, Reply>,
+    next_token: u64,
+    /// Whether the prepare log can be read for learners.
+    pub(crate) log_readable: bool,
+    /// Checkpoints that learners installed.
+    pub(crate) installed: usize,
+}
+
+fn app() -> AppInfo {
+    AppInfo {
+        id: AppId(1),
+        name: "sum.instance0".into(),
+        app_type: "sum".into(),
+        partition_count: 1,
+        replica_count: 3,
+    }
+}
+
+impl Cluster {
+    pub(crate) fn of(count: u128) -> Self {
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            configuration: Configuration::default(),
+            now: Time(1_000_000_000),
+            replies: BTreeMap::new(),
+            next_token: 0,
+            log_readable: true,
+            installed: 0,
+        };
+        for node in (1..=count).map(NodeId) {
+            let fresh = Node { life: 0, core: None, log: Vec::new(), hosted: None, durable: None };
+            cluster.nodes.insert(node, fresh);
+            cluster.restart(node);
+        }
+        cluster
+    }
+
+    pub(crate) fn create(&mut self, primary: NodeId) {
+        self.configuration =
+            Configuration { ballot: words::Ballot(1), primary: Some(primary), secondaries: Vec::new() };
+        self.push_configuration();
+    }
+
+    pub(crate) fn add(&mut self, node: NodeId) {
+        self.command(Command::AddSecondary(node));
+        // A node without the replica makes one first, and is invited again.
+        self.pass(Settings::default().resend * 2);
+    }
+
+    pub(crate) fn hand_over(&mut self, _from: NodeId, to: NodeId) {
+        self.command(Command::HandOver(to));
+    }
+
+    pub(crate) fn promote(&mut self, node: NodeId) {
+        self.configuration = self.configuration.promoted(node);
+        self.push_configuration();
+    }
+
+    pub(crate) fn kill(&mut self, node: NodeId) {
+        self.nodes.get_mut(&node).unwrap().core = None;
+    }
+
+    pub(crate) fn unreachable(&mut self, dead: NodeId) {
+        for node in self.alive() {
+            self.run(node, Event::PeerUnreachable(dead));
+        }
+    }
+
+    pub(crate) fn restart(&mut self, node: NodeId) {
+        let now = self.now();
+        let state = self.nodes.get_mut(&node).unwrap();
+        state.life += 1;
+        state.hosted = state.durable.clone();
+        let mut replay = Replay::new();
+        state.log.iter().for_each(|record| replay.on_record(record));
+        let durable = |hosted: &Hosted| RecoveredApp { gpid: GPID, durable: Ok(hosted.applied) };
+        let recovered = replay.finish(state.durable.iter().map(durable).collect());
+        let identity =
+            Identity { node, life: Life(state.life), name: node.to_string(), address: String::new() };
+        state.core = Some(NodeCore::new(identity, Settings::default(), recovered, now));
+        self.run(node, Event::MetaConnected);
+    }
+
+    pub(crate) fn write(&mut self, node: NodeId, add: u8) -> Option<Reply> {
+        let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from(vec![add]) };
+        let token = self.token();
+        self.run(node, Event::Write { gpid: GPID, write, token });
+        self.replies.remove(&token)
+    }
+
+    pub(crate) fn read(&mut self, node: NodeId) -> Result<u64, Option<Reply>> {
+        let token = self.token();
+        self.run(node, Event::Read { gpid: GPID, request: Bytes::new(), token });
+        match self.replies.remove(&token) {
+            Some(Reply::Done { answer: Ok(bytes), .. }) => {
+                Ok(u64::from_le_bytes(bytes[..].try_into().unwrap()))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Lets time pass in small steps, so that whatever is due happens.
+    pub(crate) fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = self.now + Duration::from_millis(5);
+            for node in self.alive() {
+                if self.nodes[&node].core.as_ref().unwrap().deadline() <= self.now {
+                    self.run(node, Event::Tick);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn replica(&self, node: NodeId) -> &Replica {
+        self.nodes[&node].core.as_ref().unwrap().replica(GPID).unwrap()
+    }
+
+    pub(crate) fn role(&self, node: NodeId) -> RoleName {
+        self.replica(node).role()
+    }
+
+    pub(crate) fn can_read(&self, node: NodeId) -> bool {
+        self.replica(node).can_read(self.now)
+    }
+
+    pub(crate) fn total(&self, node: NodeId) -> u64 {
+        self.nodes[&node].hosted.as_ref().unwrap().app.0
+    }
+
+    fn now(&self) -> Now {
+        Now { time: self.now, wall_us: self.now.0 / 1000 }
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn alive(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.core.is_some()).map(|(&id, _)| id).collect()
+    }
+
+    fn command(&mut self, command: Command) {
+        let (primary, ballot) = (self.configuration.primary.unwrap(), self.configuration.ballot);
+        self.run(primary, Event::Meta(MetaToNode::Command { gpid: GPID, ballot, command }));
+    }
+
+    fn push_configuration(&mut self) {
+        for node in self.alive() {
+            let message = self.configuration_message();
+            self.run(node, Event::Meta(message));
+        }
+    }
+
+    fn configuration_message(&self) -> MetaToNode {
+        let configuration = self.configuration.clone();
+        MetaToNode::Configuration(PartitionConfiguration { gpid: GPID, app: app(), configuration })
+    }
+
+    /// Takes one event, and whatever follows from it, until nothing does.
+    fn run(&mut self, node: NodeId, event: Event) {
+        let mut queue = VecDeque::from([(node, event)]);
+        while let Some((node, event)) = queue.pop_front() {
+            let now = self.now();
+            let mut out = Output::default();
+            let Some(core) = &mut self.nodes.get_mut(&node).unwrap().core else { continue };
+            core.step(now, event, &mut out);
+            core.flush(now, &mut out);
+            self.carry_out(node, out, &mut queue);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, out: Output, queue: &mut VecDeque<(NodeId, Event)>) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let last = out.append.last().map(|(sequence, _)| *sequence);
+        node.log.extend(out.append.into_iter().map(|(_, record)| record));
+        queue.extend(out.send.into_iter().map(|envelope| (envelope.to, Event::Message(envelope))));
+        for task in out.apply {
+            let hosted = node.hosted.as_mut().expect("only a hosted app applies");
+            assert_eq!(task.mutation.id.decree, hosted.applied.decree.next(), "in order, without gaps");
+            let answers = apply_mutation(&mut hosted.app, &mut hosted.sessions, &task.mutation);
+            hosted.applied = task.mutation.id;
+            queue.push_back((id, Event::Applied { gpid: GPID, decree: hosted.applied.decree, answers }));
+        }
+        for read in out.reads {
+            let hosted = node.hosted.as_ref().unwrap();
+            let reply = Reply::Done { decree: hosted.applied.decree, answer: hosted.app.read(&read.request) };
+            self.replies.insert(read.token, reply);
+        }
+        self.replies.extend(out.replies);
+        queue.extend(last.map(|sequence| (id, Event::LogDurable(sequence))));
+        for message in out.meta {
+            self.on_meta(id, message, queue);
+        }
+        for work in out.work {
+            let event = self.work(id, work);
+            queue.extend(event.map(|event| (id, event)));
+        }
+    }
+
+    fn on_meta(&mut self, from: NodeId, message: NodeToMeta, queue: &mut VecDeque<(NodeId, Event)>) {
+        match message {
+            NodeToMeta::Propose(proposal) => {
+                if self.configuration.check_step(&proposal.proposed).is_ok() {
+                    self.configuration = proposal.proposed;
+                }
+                for node in self.alive() {
+                    queue.push_back((node, Event::Meta(self.configuration_message())));
+                }
+            }
+            NodeToMeta::Query { .. } => queue.push_back((from, Event::Meta(self.configuration_message()))),
+            NodeToMeta::Beacon { .. } | NodeToMeta::Report { .. } => {}
+        }
+    }
+
+    fn work(&mut self, id: NodeId, work: Work) -> Option<Event> {
+        match work {
+            Work::Create { gpid, .. } => {
+                let node = self.nodes.get_mut(&id).unwrap();
+                (node.hosted, node.durable) = (Some(Hosted::default()), Some(Hosted::default()));
+                Some(Event::Created { gpid, result: Ok(()) })
+            }
+            Work::OfferCheckpoint { gpid, signature, .. } => {
+                let hosted = self.nodes[&id].hosted.as_ref().unwrap();
+                let result = Ok((hosted.applied, 1));
+                Some(Event::CheckpointOffered { gpid, signature, result })
+            }
+            Work::FetchCheckpoint { gpid, signature, from, .. } => {
+                self.installed += 1;
+                let copy = self.nodes[&from].hosted.clone().unwrap();
+                let node = self.nodes.get_mut(&id).unwrap();
+                (node.hosted, node.durable) = (Some(copy.clone()), Some(copy.clone()));
+                Some(Event::CheckpointInstalled { gpid, signature, result: Ok(copy.applied) })
+            }
+            Work::ReadLog { gpid, signature, from, to } => {
+                let mut found = BTreeMap::new();
+                for record in &self.nodes[&id].log {
+                    if let Record::Prepare { mutation, .. } = record {
+                        found.insert(mutation.id.decree, mutation.clone());
+                    }
+                }
+                let wanted = found.range(from..=to).map(|(_, mutation)| mutation.clone());
+                let mutations = if self.log_readable { wanted.collect() } else { Vec::new() };
+                Some(Event::LogRead { gpid, signature, mutations })
+            }
+            Work::Remove { gpid } => Some(Event::Removed { gpid }),
+            Work::Checkpoint { .. } | Work::CollectLog { .. } | Work::Stopped => None,
+        }
+    }
+}
