@@ -1,0 +1,150 @@
+//! `Admin`: what operators ask.
+
+use meta_core::{
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, NodeStatus, PartitionStatus,
+    ProposalKind, RefusalKind,
+};
+use proto::pb::{self, admin_server::Admin};
+use proto::node_bytes;
+use tonic::{Request, Response, Status};
+
+use crate::service::Services;
+
+#[tonic::async_trait]
+impl Admin for Services {
+    async fn list_nodes(
+        &self,
+        _: Request<pb::ListNodesRequest>,
+    ) -> Result<Response<pb::ListNodesReply>, Status> {
+        match self.ask(AdminRequest::ListNodes).await? {
+            AdminReply::Nodes(nodes) => {
+                let nodes = nodes.into_iter().map(node_status).collect();
+                Ok(Response::new(pb::ListNodesReply { nodes }))
+            }
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn list_apps(&self, _: Request<pb::ListAppsRequest>) -> Result<Response<pb::ListAppsReply>, Status> {
+        match self.ask(AdminRequest::ListApps).await? {
+            AdminReply::Apps(apps) => {
+                let apps = apps.into_iter().map(app_status).collect();
+                Ok(Response::new(pb::ListAppsReply { apps }))
+            }
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn describe_app(
+        &self,
+        request: Request<pb::DescribeAppRequest>,
+    ) -> Result<Response<pb::DescribeAppReply>, Status> {
+        let name = request.into_inner().name;
+        match self.ask(AdminRequest::DescribeApp { name }).await? {
+            AdminReply::App(AppDescription { app, partitions, nodes }) => {
+                Ok(Response::new(pb::DescribeAppReply {
+                    app: Some(app.into()),
+                    partitions: partitions.into_iter().map(partition_status).collect(),
+                    nodes: nodes.into_iter().map(Into::into).collect(),
+                }))
+            }
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn create_app(
+        &self,
+        request: Request<pb::CreateAppRequest>,
+    ) -> Result<Response<pb::CreateAppReply>, Status> {
+        let pb::CreateAppRequest { name, app_type, partition_count, replica_count } = request.into_inner();
+        let request = AdminRequest::CreateApp { name, app_type, partition_count, replica_count };
+        match self.ask(request).await? {
+            AdminReply::Created(app) => Ok(Response::new(pb::CreateAppReply { app: Some(app.into()) })),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn drop_app(
+        &self,
+        request: Request<pb::DropAppRequest>,
+    ) -> Result<Response<pb::DropAppReply>, Status> {
+        let name = request.into_inner().name;
+        match self.ask(AdminRequest::DropApp { name }).await? {
+            AdminReply::Dropped => Ok(Response::new(pb::DropAppReply {})),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn propose(
+        &self,
+        request: Request<pb::ProposeRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::ProposeRequest { gpid, r#type, node } = request.into_inner();
+        let kind: ProposalKind = r#type.parse().map_err(invalid)?;
+        let gpid = gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        self.accepted(AdminRequest::Propose { gpid, kind, node }).await
+    }
+
+    async fn balance(
+        &self,
+        request: Request<pb::BalanceRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::BalanceRequest { gpid, r#type, from, to } = request.into_inner();
+        let kind: BalanceKind = r#type.parse().map_err(invalid)?;
+        let gpid = gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        self.accepted(AdminRequest::Balance { gpid, kind, from, to }).await
+    }
+}
+
+impl Services {
+    async fn accepted(&self, request: AdminRequest) -> Result<Response<pb::ProposeReply>, Status> {
+        match self.ask(request).await? {
+            AdminReply::Accepted(accepted) => Ok(Response::new(pb::ProposeReply { accepted })),
+            other => Err(refused(other)),
+        }
+    }
+}
+
+fn invalid(problem: impl ToString) -> Status {
+    Status::invalid_argument(problem.to_string())
+}
+
+/// What is not the answer that was asked for is a refusal.
+fn refused(reply: AdminReply) -> Status {
+    let AdminReply::Refused(AdminRefusal { kind, message }) = reply else {
+        return Status::internal("the meta server gave the answer to another question; report this");
+    };
+    match kind {
+        RefusalKind::InvalidArgument => Status::invalid_argument(message),
+        RefusalKind::NotFound => Status::not_found(message),
+        RefusalKind::AlreadyExists => Status::already_exists(message),
+        RefusalKind::FailedPrecondition => Status::failed_precondition(message),
+    }
+}
+
+fn node_status(status: NodeStatus) -> pb::NodeStatus {
+    pb::NodeStatus {
+        node: Some(status.node.into()),
+        alive: status.alive,
+        life: status.life.0,
+        primaries: status.primaries,
+        secondaries: status.secondaries,
+        silent_ms: status.silent_ms,
+    }
+}
+
+fn app_status(summary: AppSummary) -> pb::AppStatus {
+    pb::AppStatus { app: Some(summary.app.into()), healthy: summary.healthy, readable: summary.readable }
+}
+
+fn partition_status(status: PartitionStatus) -> pb::PartitionStatus {
+    let replica = |(node, report)| pb::ReplicaAt { node: node_bytes(node), report: Some(pb::ReplicaReport::from(report)) };
+    pb::PartitionStatus {
+        gpid: Some(status.gpid.into()),
+        configuration: Some(status.configuration.into()),
+        learners: status.learners.into_iter().map(node_bytes).collect(),
+        last_committed: status.last_committed.0,
+        replicas: status.replicas.into_iter().map(replica).collect(),
+        decision: status.decision,
+    }
+}

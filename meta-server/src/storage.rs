@@ -1,0 +1,204 @@
+//! The durable state in RocksDB: one key for each app, partition and node, written with a sync before anyone
+//! hears of a change (§4.1).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use meta_core::{AppRecord, Change, MetaState};
+use rocksdb::{DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions};
+use words::{AppId, Configuration, Gpid, NodeAddress};
+
+/// Raised whenever an older program could not read what this one writes.
+const FORMAT: &[u8] = b"1";
+
+const FORMAT_KEY: &[u8] = b"format";
+const NAME_KEY: &[u8] = b"name";
+/// Beginnings of keys; what follows is a number, big-endian, so that keys sort as numbers do.
+const APP: &[u8] = b"app/";
+const PARTITION: &[u8] = b"partition/";
+const NODE: &[u8] = b"node/";
+
+/// Why the state can't be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process has it open.
+    #[error("{}: in use by another process; stop that one, or use another `data_dir` or `--name`", .0.display())]
+    InUse(PathBuf),
+    /// It holds something else, or the state of another server.
+    #[error("{}: {what}; use another `data_dir` or `--name`", .path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        what: String,
+    },
+    /// It was written by a program of another version.
+    #[error("{}: has format {found}, this program reads 1; run the program that wrote it", .path.display())]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// The format found.
+        found: String,
+    },
+    /// A value can't be read; the state can't be trusted.
+    #[error("{}: the value of `{key}` is damaged; restore the directory from a copy", .path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// The directory can't be made or read.
+    #[error("{}: {error}; check the path and its permissions", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// RocksDB failed.
+    #[error("{}: {error}", .path.display())]
+    RocksDb {
+        /// The directory.
+        path: PathBuf,
+        /// What it says.
+        error: rocksdb::Error,
+    },
+}
+
+/// The state on disk.
+pub(crate) struct Storage {
+    db: DB,
+    path: PathBuf,
+}
+
+impl Storage {
+    /// Opens the state of the meta server `name` in `directory`, which is made if it is not there.
+    pub(crate) fn open(directory: &Path, name: &str) -> Result<(Self, MetaState), StorageError> {
+        let path = directory.join("state");
+        refuse_foreign(directory, &path)?;
+        fs::create_dir_all(&path).map_err(|error| StorageError::Directory { path: path.clone(), error })?;
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_keep_log_file_num(4);
+        let db = DB::open(&options, &path).map_err(|error| opening_failed(directory, error))?;
+        let storage = Self { db, path };
+        storage.claim(name)?;
+        let state = storage.read()?;
+        Ok((storage, state))
+    }
+
+    /// Writes changes, all or none, and returns once they are on stable storage.
+    pub(crate) fn write(&self, changes: &[Change]) -> Result<(), StorageError> {
+        let mut batch = WriteBatch::default();
+        for change in changes {
+            let (key, value) = encode(change);
+            batch.put(key, value);
+        }
+        self.commit(&batch)
+    }
+
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
+    }
+
+    /// Checks that the state is this server's, and of a format that is understood; notes both in a new one.
+    fn claim(&self, name: &str) -> Result<(), StorageError> {
+        let get = |key: &[u8]| self.db.get(key).map_err(|error| self.failed(error));
+        let Some(format) = get(FORMAT_KEY)? else {
+            let mut batch = WriteBatch::default();
+            batch.put(FORMAT_KEY, FORMAT);
+            batch.put(NAME_KEY, name);
+            return self.commit(&batch);
+        };
+        if format != FORMAT {
+            let found = String::from_utf8_lossy(&format).into_owned();
+            return Err(StorageError::Format { path: self.path.clone(), found });
+        }
+        let owner = get(NAME_KEY)?.unwrap_or_default();
+        if owner != name.as_bytes() {
+            let what = format!("belongs to `{}`", String::from_utf8_lossy(&owner));
+            return Err(StorageError::Foreign { path: self.path.clone(), what });
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<MetaState, StorageError> {
+        let mut state = MetaState::default();
+        for entry in self.db.iterator(IteratorMode::Start) {
+            let (key, value) = entry.map_err(|error| self.failed(error))?;
+            if *key == *FORMAT_KEY || *key == *NAME_KEY {
+                continue;
+            }
+            let change = decode(&key, &value).ok_or_else(|| StorageError::Damaged {
+                path: self.path.clone(),
+                key: key.escape_ascii().to_string(),
+            })?;
+            state.put(change);
+        }
+        Ok(state)
+    }
+
+    fn failed(&self, error: rocksdb::Error) -> StorageError {
+        StorageError::RocksDb { path: self.path.clone(), error }
+    }
+}
+
+/// A directory with something in it, but no state: it is somebody else's.
+fn refuse_foreign(directory: &Path, state: &Path) -> Result<(), StorageError> {
+    let is_empty = match fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(StorageError::Directory { path: directory.to_owned(), error }),
+    };
+    if is_empty || state.is_dir() {
+        return Ok(());
+    }
+    let what = "holds something else than a meta server's state".to_owned();
+    Err(StorageError::Foreign { path: directory.to_owned(), what })
+}
+
+/// RocksDB has no kind of error for a lock that another process holds.
+fn opening_failed(directory: &Path, error: rocksdb::Error) -> StorageError {
+    let message = error.as_ref().to_lowercase();
+    if message.contains("lock") {
+        return StorageError::InUse(directory.to_owned());
+    }
+    StorageError::RocksDb { path: directory.to_owned(), error }
+}
+
+fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
+    let value = match change {
+        Change::App(app) => postcard::to_stdvec(app),
+        Change::Configuration { configuration, .. } => postcard::to_stdvec(configuration),
+        Change::Node(address) => postcard::to_stdvec(address),
+    };
+    let key = match change {
+        Change::App(app) => [APP, &app.info.id.0.to_be_bytes()].concat(),
+        Change::Configuration { gpid, .. } => {
+            [PARTITION, &gpid.app.0.to_be_bytes(), &gpid.partition.to_be_bytes()].concat()
+        }
+        Change::Node(address) => [NODE, &address.node.0.to_be_bytes()].concat(),
+    };
+    (key, value.expect("plain values always serialise"))
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
+    if let Some(id) = key.strip_prefix(APP) {
+        let app: AppRecord = postcard::from_bytes(value).ok()?;
+        return (app.info.id.0.to_be_bytes() == *id).then_some(Change::App(app));
+    }
+    if let Some(gpid) = key.strip_prefix(PARTITION) {
+        let (app, partition) = gpid.split_first_chunk::<4>()?;
+        let partition = u32::from_be_bytes(partition.try_into().ok()?);
+        let gpid = Gpid { app: AppId(u32::from_be_bytes(*app)), partition };
+        let configuration: Configuration = postcard::from_bytes(value).ok()?;
+        return Some(Change::Configuration { gpid, configuration });
+    }
+    let id = key.strip_prefix(NODE)?;
+    let address: NodeAddress = postcard::from_bytes(value).ok()?;
+    (address.node.0.to_be_bytes() == *id).then_some(Change::Node(address))
+}
