@@ -1,11 +1,11 @@
 //! `Admin`: what operators ask.
 
 use meta_core::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, NodeStatus, PartitionStatus,
-    ProposalKind, RefusalKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, NodeStatus,
+    PartitionStatus, ProposalKind, RefusalKind,
 };
-use proto::pb::{self, admin_server::Admin};
 use proto::node_bytes;
+use proto::pb::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
 
 use crate::service::Services;
@@ -25,7 +25,10 @@ impl Admin for Services {
         }
     }
 
-    async fn list_apps(&self, _: Request<pb::ListAppsRequest>) -> Result<Response<pb::ListAppsReply>, Status> {
+    async fn list_apps(
+        &self,
+        _: Request<pb::ListAppsRequest>,
+    ) -> Result<Response<pb::ListAppsReply>, Status> {
         match self.ask(AdminRequest::ListApps).await? {
             AdminReply::Apps(apps) => {
                 let apps = apps.into_iter().map(app_status).collect();
@@ -81,7 +84,8 @@ impl Admin for Services {
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let pb::ProposeRequest { gpid, r#type, node } = request.into_inner();
         let kind: ProposalKind = r#type.parse().map_err(invalid)?;
-        let gpid = gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        let gpid =
+            gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
         self.accepted(AdminRequest::Propose { gpid, kind, node }).await
     }
 
@@ -91,7 +95,8 @@ impl Admin for Services {
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let pb::BalanceRequest { gpid, r#type, from, to } = request.into_inner();
         let kind: BalanceKind = r#type.parse().map_err(invalid)?;
-        let gpid = gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        let gpid =
+            gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
         self.accepted(AdminRequest::Balance { gpid, kind, from, to }).await
     }
 }
@@ -138,7 +143,10 @@ fn app_status(summary: AppSummary) -> pb::AppStatus {
 }
 
 fn partition_status(status: PartitionStatus) -> pb::PartitionStatus {
-    let replica = |(node, report)| pb::ReplicaAt { node: node_bytes(node), report: Some(pb::ReplicaReport::from(report)) };
+    let replica = |(node, report)| pb::ReplicaAt {
+        node: node_bytes(node),
+        report: Some(pb::ReplicaReport::from(report)),
+    };
     pb::PartitionStatus {
         gpid: Some(status.gpid.into()),
         configuration: Some(status.configuration.into()),

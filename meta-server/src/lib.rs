@@ -65,7 +65,12 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     let keepalive = options.settings.failure_timeout;
     let (storage, state) = Storage::open(&options.data_dir, &options.name)?;
-    info!(name = options.name, apps = state.apps().count(), nodes = state.nodes().count(), "meta server starts");
+    info!(
+        name = options.name,
+        apps = state.apps().count(),
+        nodes = state.nodes().count(),
+        "meta server starts"
+    );
     let (inputs, receiver) = mpsc::channel(INPUTS);
     let owner = Owner::new(storage, state, options.settings, options.first_app);
 

@@ -1,5 +1,6 @@
 //! `meta-server --config config.ini --name meta1`
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +35,8 @@ const FAILED: u8 = 1;
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match serve(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, problem)) => {
@@ -49,11 +51,16 @@ async fn serve(arguments: Arguments) -> Result<(), (u8, String)> {
     let server = settings.server(&arguments.name).map_err(usage)?;
     if !settings.meta_servers().contains(&server) {
         let name = &server.name;
-        return Err(usage(format!("{name} is not a meta server; start it with `replica-server --name {name}`")));
+        return Err(usage(format!(
+            "{name} is not a meta server; start it with `replica-server --name {name}`"
+        )));
     }
     let options = Options::from_settings(&settings, &server.name).map_err(usage)?;
     let listener = TcpListener::bind(&server.address).await.map_err(|error| {
-        usage(format!("{}: {error}; another process may be there, see `ports` in [apps.meta]", server.address))
+        usage(format!(
+            "{}: {error}; another process may be there, see `ports` in [apps.meta]",
+            server.address
+        ))
     })?;
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| (FAILED, error.to_string()))?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| (FAILED, error.to_string()))?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meta_core::{
-    AdminReply, AdminRequest, AdminToken, AppRoute, Change, Command, MetaCore, MetaEvent, MetaOutput, MetaSettings,
-    MetaState, SessionId,
+    AdminReply, AdminRequest, AdminToken, AppRoute, Change, Command, MetaCore, MetaEvent, MetaOutput,
+    MetaSettings, MetaState, SessionId,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -98,7 +98,8 @@ impl Owner {
 
     fn create_first_app(&mut self, FirstApp { name, app_type, partition_count, replica_count }: FirstApp) {
         let (reply, outcome) = oneshot::channel();
-        let request = AdminRequest::CreateApp { name: name.clone(), app_type, partition_count, replica_count };
+        let request =
+            AdminRequest::CreateApp { name: name.clone(), app_type, partition_count, replica_count };
         self.take(Input::Admin { request, reply });
         tokio::spawn(async move {
             if let Ok(AdminReply::Refused(refusal)) = outcome.await {

@@ -52,7 +52,8 @@ impl Meta for Services {
         let (reply, answer) = oneshot::channel();
         self.hand_over(Input::Query { app_name: app_name.clone(), reply }).await?;
         let route = answer.await.map_err(|_| stopping())?;
-        let route = route.ok_or_else(|| Status::not_found(format!("no app `{app_name}`; `admin ls` lists the apps")))?;
+        let route = route
+            .ok_or_else(|| Status::not_found(format!("no app `{app_name}`; `admin ls` lists the apps")))?;
         Ok(Response::new(pb::QueryConfigurationReply {
             app: Some(route.app.into()),
             partitions: route.partitions.into_iter().map(Into::into).collect(),

@@ -96,10 +96,10 @@ impl Storage {
             let (key, value) = encode(change);
             batch.put(key, value);
         }
-        self.commit(&batch)
+        self.commit(batch)
     }
 
-    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
+    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
@@ -112,7 +112,7 @@ impl Storage {
             let mut batch = WriteBatch::default();
             batch.put(FORMAT_KEY, FORMAT);
             batch.put(NAME_KEY, name);
-            return self.commit(&batch);
+            return self.commit(batch);
         };
         if format != FORMAT {
             let found = String::from_utf8_lossy(&format).into_owned();
