@@ -1,1 +1,45 @@
-//! Begun.
+//! A whole cluster in one thread, in virtual time, with faults from a seed.
+//!
+//! The replica core, the prepare log, the sessions and the meta core are the real ones. The network, the disks,
+//! the clocks, the shells around the cores, the app and the clients are simulated, and everything random comes
+//! from the seed: the same seed gives the same trace, to the byte. After every step the invariants of
+//! PROTOCOL.md §2 are checked; after the last fault the cluster must recover by itself.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `plan` | what a seed decides: size, settings, weather, which faults how often |
+//! | `world` | everything there is, and the loop that drives it |
+//! | `machine`, `shell`, `work`, `power` | a node's disk and process; carrying out what the core owes; crashes |
+//! | `meta_server` | the meta server's disk, sessions and operator |
+//! | `clients`, `history` | operations, their retries and outcomes; V1 to V4 |
+//! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
+//! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
+//! | `sometimes` | what must have happened at least once, or nothing was tested |
+
+mod agenda;
+mod clients;
+mod clock;
+mod dice;
+mod ending;
+mod faults;
+mod history;
+mod invariants;
+mod machine;
+mod meta_server;
+mod network;
+mod plan;
+mod power;
+mod run;
+mod shadow;
+mod shell;
+mod sometimes;
+mod tally_app;
+mod trace;
+mod violation;
+mod work;
+mod world;
+
+pub use run::{Outcome, keep_panics, run};
+pub use sometimes::{Sometimes, Tally};
+pub use trace::Trace;
+pub use violation::Violation;

@@ -1,2 +1,134 @@
-//! Begun.
-fn main() {}
+//! Runs seeds: `simulator --seeds 1000`. A failing one is told with its trace and the command that repeats it.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use simulator::{Outcome, Tally, Trace, keep_panics, run};
+
+/// Simulates whole clusters with faults, a seed at a time, and checks that nothing breaks.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run this seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the trace of every seed, all of it.
+    #[arg(long)]
+    trace: bool,
+    /// Threads, each with a seed of its own at a time.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Go on after a failing seed, and print one line for each.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// Lines of the trace of a failing seed.
+const TAIL: usize = 120;
+
+/// What came of all seeds.
+#[derive(Debug, Default)]
+struct Sum {
+    seeds: u64,
+    events: u64,
+    simulated: Duration,
+    operations: u64,
+    tally: Tally,
+    failed: Vec<Outcome>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.events += outcome.events;
+        self.simulated += outcome.simulated;
+        self.operations += outcome.operations as u64;
+        self.tally.add(&outcome.tally);
+        if outcome.violation.is_some() {
+            self.failed.push(outcome);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    keep_panics();
+    let (first, count) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
+    let begin = Instant::now();
+    let sum = run_all(&arguments, first, count);
+    report(&sum, begin.elapsed());
+    for outcome in &sum.failed {
+        tell(outcome, &arguments);
+    }
+    if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_all(arguments: &Arguments, first: u64, count: u64) -> Sum {
+    let next = AtomicU64::new(first);
+    let end = first.saturating_add(count);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.clamp(1, 64) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let mut trace = if arguments.trace { Trace::kept() } else { Trace::silent() };
+                    let outcome = run(seed, &mut trace);
+                    print!("{}", trace.text());
+                    let failed = outcome.violation.is_some();
+                    sum.lock().expect("no holder panics").add(outcome);
+                    if failed && !arguments.keep_going {
+                        next.store(end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut sum = sum.into_inner().expect("no holder panics");
+    sum.failed.sort_by_key(|outcome| outcome.seed);
+    sum
+}
+
+fn report(sum: &Sum, took: Duration) {
+    let seconds = took.as_secs_f64().max(1e-9);
+    println!("sometimes:");
+    for (what, count) in sum.tally.rows() {
+        println!("{count:>12}  {what}");
+    }
+    println!(
+        "{} seeds in {seconds:.1} s: {:.0} seeds/s, {:.0} events/s, {:.2} simulated hours/s; {} operations, {:.1} simulated hours",
+        sum.seeds,
+        sum.seeds as f64 / seconds,
+        sum.events as f64 / seconds,
+        sum.simulated.as_secs_f64() / 3600.0 / seconds,
+        sum.operations,
+        sum.simulated.as_secs_f64() / 3600.0,
+    );
+}
+
+/// A failing seed is run again, traced this time.
+fn tell(outcome: &Outcome, arguments: &Arguments) {
+    let Some(violation) = &outcome.violation else { return };
+    if !arguments.trace && !arguments.keep_going {
+        let mut trace = Trace::kept();
+        run(outcome.seed, &mut trace);
+        println!("... the last {TAIL} lines of the trace:");
+        print!("{}", trace.tail(TAIL));
+    }
+    println!("seed {} FAILED: {violation}", outcome.seed);
+    if !arguments.keep_going {
+        println!("again: cargo run --release -p simulator -- --seed {} --trace", outcome.seed);
+    }
+}

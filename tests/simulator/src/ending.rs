@@ -1,0 +1,174 @@
+//! After the last fault: the cluster must recover by itself, within a bounded time (L1).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use replicated_app::ReplicatedApp;
+use words::{Configuration, Decree, Gpid, NodeId, RoleName};
+
+use crate::clock::Moment;
+use crate::violation::{Checked, Violation, check};
+use crate::world::{Happening, World, trace};
+
+/// How long recovery may take. The longest way: a node that was asked to stop is killed after 8 s and back
+/// 2 s later, a member is found dead, another learns, and that fails and begins anew more than once.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// How far recovery has come.
+pub(crate) struct Ending {
+    pub(crate) app_created: bool,
+    began: Option<Moment>,
+    /// Whether each partition served a write and a read that began after the last fault.
+    served: BTreeMap<Gpid, (bool, bool)>,
+    quiet: bool,
+    over: bool,
+}
+
+impl Ending {
+    pub(crate) fn new(gpids: &[Gpid]) -> Self {
+        Self {
+            app_created: false,
+            began: None,
+            served: gpids.iter().map(|&gpid| (gpid, (false, false))).collect(),
+            quiet: false,
+            over: false,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, now: Moment) {
+        self.began = Some(now);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Clients begin nothing new.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// An operation that began at `began` was answered.
+    pub(crate) fn served(&mut self, gpid: Gpid, is_read: bool, began: Moment) {
+        if self.began.is_some_and(|calm| began >= calm) {
+            let (write, read) = self.served.entry(gpid).or_default();
+            if is_read { *read = true } else { *write = true }
+        }
+    }
+
+    /// What a partition has still to show: a read (`true`) or a write.
+    pub(crate) fn wanted(&self, gpid: Gpid) -> Option<bool> {
+        self.began?;
+        match self.served.get(&gpid) {
+            Some((false, _)) => Some(false),
+            Some((true, false)) => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl World<'_> {
+    /// Looks whether everybody is well.
+    pub(crate) fn on_visit(&mut self) -> Checked {
+        let mut complaint = None;
+        for gpid in self.gpids.clone() {
+            if complaint.is_none() && self.can_live(gpid) {
+                complaint = self.complaint(gpid)?.map(|what| format!("{gpid} {what}"));
+            }
+        }
+        let began = self.ending.began.unwrap_or_default();
+        match complaint {
+            None if self.ending.quiet => self.ending.over = true,
+            // All is served and whole: what is under way ends, then all must be equal.
+            None => self.ending.quiet = true,
+            Some(what) if self.now - began > RECOVERY => {
+                return Err(Violation {
+                    rule: "L1",
+                    what: format!("after {RECOVERY:?} without a fault {what}"),
+                });
+            }
+            Some(what) => trace!(self, "visit", "{what}"),
+        }
+        self.put(self.now + Duration::from_millis(250), Happening::Visit);
+        Ok(())
+    }
+
+    /// Whether a member of the last configuration has its data; what all have lost stays lost (§4.8).
+    fn can_live(&self, gpid: Gpid) -> bool {
+        match self.meta.configuration(gpid) {
+            Some(configuration) if !configuration.is_empty() => {
+                configuration.members().any(|node| self.has_data(node))
+            }
+            _ => true,
+        }
+    }
+
+    fn complaint(&self, gpid: Gpid) -> Result<Option<String>, Violation> {
+        let Some(configuration) = self.meta.configuration(gpid) else {
+            return Ok(Some("was never created".to_owned()));
+        };
+        let target = (self.plan.replicas as usize).min(self.machines.len());
+        if configuration.len() != target {
+            return Ok(Some(format!("is {configuration}, {target} replicas are wanted")));
+        }
+        if !self.ending.quiet {
+            return Ok(match self.ending.served.get(&gpid) {
+                Some((true, true)) => None,
+                Some((true, false)) => Some("serves no read".to_owned()),
+                _ => Some("serves no write".to_owned()),
+            });
+        }
+        if !self.running.is_empty() {
+            return Ok(Some("has operations under way".to_owned()));
+        }
+        self.compare_members(gpid, configuration)
+    }
+
+    /// All members must come to the same state, which holds all that was acknowledged (V2, S12).
+    fn compare_members(
+        &self,
+        gpid: Gpid,
+        configuration: &Configuration,
+    ) -> Result<Option<String>, Violation> {
+        let mut states = Vec::new();
+        for node in configuration.members() {
+            let primary = configuration.primary == Some(node);
+            match self.state_of(gpid, node, if primary { RoleName::Primary } else { RoleName::Secondary }) {
+                Ok(state) => states.push(state),
+                Err(what) => return Ok(Some(format!("is {configuration}, and {what}"))),
+            }
+        }
+        let Some(&(applied, digest)) = states.first() else { return Ok(None) };
+        if states.iter().any(|state| state.0 != applied) {
+            return Ok(Some(format!("has members at different decrees: {states:?}")));
+        }
+        check(states.iter().all(|state| state.1 == digest), "S12", || {
+            format!("{gpid}: members differ at {applied}: {states:x?}")
+        })?;
+        let ended = self.history.ended(gpid);
+        check(applied >= ended && applied == self.history.applied(gpid), "V2", || {
+            format!(
+                "{gpid} ends at {applied}; a client was told of {ended}, {} was applied somewhere",
+                self.history.applied(gpid)
+            )
+        })?;
+        Ok(None)
+    }
+
+    fn state_of(&self, gpid: Gpid, node: NodeId, role: RoleName) -> Result<(Decree, u64), String> {
+        let place = self.places.get(&node).ok_or_else(|| format!("{node} is nowhere"))?;
+        let machine = &self.machines[*place];
+        let process = machine.process.as_ref().filter(|_| machine.disk.node == node);
+        let process = process.ok_or_else(|| format!("{node} does not run"))?;
+        let replica = process.core.replica(gpid).ok_or_else(|| format!("{node} has no replica"))?;
+        if replica.role() != role || replica.last_committed() != replica.last_prepared() {
+            let (committed, prepared) = (replica.last_committed(), replica.last_prepared());
+            return Err(format!("{node} is {} with {committed} of {prepared} committed", replica.role()));
+        }
+        let hosted = process.apps.get(&gpid).ok_or_else(|| format!("{node} has no app"))?;
+        if hosted.applied.decree != replica.last_committed() {
+            return Err(format!("{node} has applied {} of {}", hosted.applied, replica.last_committed()));
+        }
+        Ok((hosted.applied.decree, hosted.app.digest()))
+    }
+}

@@ -1,0 +1,217 @@
+//! What goes wrong: when a kind of trouble is due, it chooses whom it hits and for how long.
+
+use std::time::Duration;
+
+use meta_core::BalanceKind;
+use replica_core::Event;
+use words::{Gpid, NodeId};
+
+use crate::clock::Moment;
+use crate::machine::{Loss, Strike};
+use crate::plan::Fault;
+use crate::sometimes::Sometimes;
+use crate::violation::Checked;
+use crate::world::{Happening, World, trace};
+
+/// A strike waits for at most so many duties of its victim.
+const MIDWAY: u64 = 12;
+
+impl World<'_> {
+    pub(crate) fn on_trouble(&mut self, fault: Fault) -> Checked {
+        if !self.is_troubled() {
+            return Ok(());
+        }
+        let mean = self.plan.faults.iter().find(|(kind, _)| *kind == fault).map(|&(_, mean)| mean);
+        if let Some(mean) = mean {
+            let next = self.now + self.dice.around(mean);
+            self.put(next, Happening::Trouble(fault));
+        }
+        let victim = self.victim();
+        match fault {
+            Fault::Crash => {
+                let loss = self.dice.pick(&[Loss::Kept, Loss::Power, Loss::Power]);
+                self.strike_soon(victim, Strike::Crash(loss));
+            }
+            Fault::Blackout => self.black_out()?,
+            Fault::Stop => self.ask_to_stop(victim),
+            Fault::Freeze => {
+                let until = self.now + self.freeze_span();
+                self.strike_soon(victim, Strike::Freeze(until));
+            }
+            Fault::Cut => self.cut_some(),
+            Fault::CutOne => {
+                let other = self.dice.index(self.machines.len());
+                let until = self.now + self.cut_span();
+                self.network.cut(victim, other, until);
+                self.tally.note(Sometimes::OneWayCut);
+                trace!(self, "network", "machine {victim} can't send to {other} until {until}");
+            }
+            Fault::SlowDisk => {
+                let until = self.now + self.cut_span();
+                self.machines[victim].slow_until = until;
+                trace!(self, self.machines[victim].disk.node, "slow disk until {until}");
+            }
+            Fault::Wipe => self.wipe(victim),
+            Fault::MetaCrash => {
+                self.crash_meta();
+                self.tally.note(Sometimes::MetaCrash);
+                let at = self.now + Duration::from_millis(self.dice.between(10, 3_000));
+                self.put(at, Happening::StartMeta);
+            }
+            Fault::MetaCut => self.cut_meta(victim),
+            Fault::Move => self.move_something(),
+            Fault::WallJump => {
+                let by = self.dice.between(0, 200_000_000);
+                let wall = &mut self.machines[victim].clock.wall_offset_us;
+                *wall = (*wall + by).saturating_sub(100_000_000);
+            }
+        }
+        self.truth.verdict()
+    }
+
+    /// Trouble finds primaries more often than others: that is where it hurts.
+    fn victim(&mut self) -> usize {
+        let anyone = self.dice.index(self.machines.len());
+        let gpid = self.dice.pick(&self.gpids);
+        if self.dice.permille(400) { self.primary_of(gpid).unwrap_or(anyone) } else { anyone }
+    }
+
+    /// Strikes at once, or in the middle of something.
+    fn strike_soon(&mut self, index: usize, strike: Strike) {
+        if self.machines[index].process.is_none() {
+            return;
+        }
+        if self.dice.permille(300) {
+            self.strike(index, strike, false);
+        } else {
+            let duties = self.dice.between(0, MIDWAY) as u32;
+            self.machines[index].strike = Some((strike, duties));
+        }
+    }
+
+    /// From much shorter to much longer than a lease.
+    fn freeze_span(&mut self) -> Duration {
+        let longest = self.plan.settings.lease * 4;
+        let longest_us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.dice.between(1_000, longest_us))
+    }
+
+    fn cut_span(&mut self) -> Duration {
+        let longest = self.dice.pick(&[200, 1_500, 5_000]);
+        Duration::from_millis(self.dice.between(20, longest))
+    }
+
+    fn black_out(&mut self) -> Checked {
+        let loss = self.dice.pick(&[Loss::Kept, Loss::Power]);
+        for index in 0..self.machines.len() {
+            self.crash(index, loss);
+        }
+        if self.dice.permille(500) {
+            self.crash_meta();
+            let at = self.now + Duration::from_millis(self.dice.between(10, 1_000));
+            self.put(at, Happening::StartMeta);
+        }
+        Ok(())
+    }
+
+    fn ask_to_stop(&mut self, index: usize) {
+        trace!(self, self.machines[index].disk.node, "is asked to STOP");
+        self.hand_in(index, Event::Stop);
+        let epoch = self.machines[index].epoch;
+        let at = self.now + Duration::from_millis(self.dice.between(500, 8_000));
+        self.put(at, Happening::Kill { machine: index, epoch });
+    }
+
+    /// The machines fall into two groups, one of which can't reach the other, or neither can.
+    fn cut_some(&mut self) {
+        let until = self.now + self.cut_span();
+        let one_way = self.dice.permille(300);
+        let group: Vec<bool> = (0..=self.machines.len()).map(|_| self.dice.permille(500)).collect();
+        trace!(self, "network", "cut {group:?}{} until {until}", if one_way { ", one way," } else { "" });
+        for from in 0..group.len() {
+            for to in 0..group.len() {
+                if group[from] && !group[to] {
+                    self.network.cut(from, to, until);
+                    if !one_way {
+                        self.network.cut(to, from, until);
+                    }
+                }
+            }
+        }
+    }
+
+    fn cut_meta(&mut self, victim: usize) {
+        let until = self.now + self.cut_span();
+        let everyone = self.dice.permille(400);
+        trace!(self, "network", "meta cut off from {}", if everyone { "all" } else { "one" });
+        let meta = self.network.meta();
+        for index in 0..self.machines.len() {
+            if everyone || index == victim {
+                self.network.cut(index, meta, until);
+                self.network.cut(meta, index, until);
+            }
+        }
+    }
+
+    /// A data directory is lost, if each partition keeps another member of its configuration: what all have
+    /// lost stays lost (§4.8).
+    fn wipe(&mut self, index: usize) {
+        let node = self.machines[index].disk.node;
+        let spared = self.gpids.iter().all(|&gpid| !self.is_last_member(gpid, node));
+        if spared {
+            self.crash(index, Loss::Everything);
+        }
+    }
+
+    fn is_last_member(&self, gpid: Gpid, node: NodeId) -> bool {
+        let Some(configuration) = self.meta.configuration(gpid) else { return false };
+        let others = configuration.members().filter(|&member| member != node);
+        configuration.is_member(node) && others.filter(|&other| self.has_data(other)).count() == 0
+    }
+
+    /// Whether a node's data directory is still there.
+    pub(crate) fn has_data(&self, node: NodeId) -> bool {
+        self.places.get(&node).is_some_and(|&place| self.machines[place].disk.node == node)
+    }
+
+    fn move_something(&mut self) {
+        let gpid = self.dice.pick(&self.gpids);
+        let kind = self.dice.pick(&[
+            BalanceKind::MovePrimary,
+            BalanceKind::MovePrimary,
+            BalanceKind::CopyPrimary,
+            BalanceKind::CopySecondary,
+        ]);
+        let Some(configuration) = self.meta.configuration(gpid).cloned() else { return };
+        let from = match kind {
+            BalanceKind::CopySecondary => configuration.secondaries.first().copied(),
+            _ => configuration.primary,
+        };
+        let from = from.and_then(|node| self.places.get(&node).copied());
+        let Some(from) = from else { return };
+        let to = self.dice.index(self.machines.len());
+        trace!(self, "operator", "{kind:?} of {gpid} from machine {from} to {to}");
+        self.balance(gpid, kind, from, to);
+    }
+
+    /// Nothing goes wrong any more: the network heals, everybody starts and wakes, clients go on.
+    pub(crate) fn on_calm(&mut self) -> Checked {
+        trace!(self, "calm", "nothing goes wrong any more");
+        self.network.heal();
+        self.ending.begin(self.now);
+        self.plan.speed.broken_permille = 0;
+        self.start_meta()?;
+        for index in 0..self.machines.len() {
+            let machine = &mut self.machines[index];
+            machine.strike = None;
+            machine.slow_until = Moment::default();
+            if machine.frozen_until > self.now {
+                machine.frozen_until = self.now;
+                self.wake_by(index, self.now);
+            }
+            self.start(index)?;
+        }
+        self.put(self.now + Duration::from_millis(100), Happening::Visit);
+        Ok(())
+    }
+}

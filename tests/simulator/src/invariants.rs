@@ -1,0 +1,435 @@
+//! The safety invariants of PROTOCOL.md §2 that concern replicas, each checked as soon as it could break.
+//!
+//! [`Truth`] knows what no node knows: the one sequence of mutations that was first committed, the digest that
+//! each of its prefixes gave, every configuration that was ever durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use replica_core::{Output, Replica};
+use replicated_app::ReplicatedApp;
+use words::{
+    Ballot, Configuration, Decree, Envelope, Gpid, Mutation, MutationId, NodeId, PeerMessage, Prepare,
+    PrepareAck, RoleName,
+};
+
+use crate::clock::Moment;
+use crate::machine::{Hosted, Machine, Seen};
+use crate::sometimes::{Sometimes, Tally};
+use crate::violation::{Checked, Violation, check};
+
+/// What is true of all partitions.
+pub(crate) struct Truth {
+    partitions: BTreeMap<Gpid, Partition>,
+    /// What was found where nothing could be returned.
+    found: Option<Violation>,
+}
+
+#[derive(Default)]
+struct Partition {
+    /// H, by decree: what was first committed (S1).
+    committed: BTreeMap<Decree, MutationId>,
+    /// What is in it.
+    contents: BTreeMap<Decree, Arc<Mutation>>,
+    /// What app and sessions are after each decree (S12).
+    digests: BTreeMap<Decree, (u64, u64)>,
+    /// Every configuration that was ever durable (S3).
+    configurations: BTreeMap<Ballot, Configuration>,
+    /// What was proposed under each ballot (S8): one identity for a decree.
+    proposed: BTreeMap<(Ballot, Decree), MutationId>,
+}
+
+impl Partition {
+    /// S1: the first commit of a decree fixes it; every later one must equal it.
+    fn commit(&mut self, node: NodeId, gpid: Gpid, id: MutationId) -> Checked {
+        let first = *self.committed.entry(id.decree).or_insert(id);
+        check(first == id, "S1", || {
+            format!("{node} committed {id} of {gpid}, where {first} was committed first")
+        })
+    }
+}
+
+/// What one step of one node is checked with.
+pub(crate) struct Scene<'a> {
+    pub(crate) machines: &'a mut [Machine],
+    pub(crate) places: &'a BTreeMap<NodeId, usize>,
+    pub(crate) now: Moment,
+    pub(crate) output: &'a Output,
+    pub(crate) tally: &'a mut Tally,
+}
+
+impl Truth {
+    pub(crate) fn new(gpids: &[Gpid]) -> Self {
+        Self { partitions: gpids.iter().map(|&gpid| (gpid, Partition::default())).collect(), found: None }
+    }
+
+    fn partition(&mut self, gpid: Gpid) -> &mut Partition {
+        self.partitions.entry(gpid).or_default()
+    }
+
+    /// What was found where nothing could be returned.
+    pub(crate) fn verdict(&mut self) -> Checked {
+        self.found.take().map_or(Ok(()), Err)
+    }
+
+    /// S5, S6: a configuration became durable.
+    pub(crate) fn on_configuration(&mut self, gpid: Gpid, before: &Configuration, after: &Configuration) {
+        if let Err(why) = before.check_step(after) {
+            let what = format!("{gpid}: {before} -> {after}: {why}");
+            self.found = Some(Violation { rule: "S5", what });
+        }
+        self.partition(gpid).configurations.insert(after.ballot, after.clone());
+    }
+
+    /// A node took a step: each of its replicas is looked at.
+    pub(crate) fn after_step(&mut self, index: usize, mut scene: Scene<'_>) -> Checked {
+        let gpids: Vec<Gpid> = self.partitions.keys().copied().collect();
+        for gpid in gpids {
+            let process = scene.machines[index].process.as_ref();
+            let Some(replica) = process.and_then(|process| process.core.replica(gpid)) else {
+                if let Some(process) = &mut scene.machines[index].process {
+                    process.seen.remove(&gpid);
+                }
+                continue;
+            };
+            let before = process.and_then(|process| process.seen.get(&gpid).copied());
+            let seen = self.look(index, &scene, gpid, replica, before)?;
+            note(scene.tally, before, seen, replica);
+            if let Some(process) = &mut scene.machines[index].process {
+                if process.adding.get(&gpid).is_some_and(|&(ballot, _)| ballot < seen.ballot) {
+                    process.adding.remove(&gpid);
+                }
+                process.seen.insert(gpid, seen);
+            }
+        }
+        for read in &scene.output.reads {
+            check_readers(index, &scene, read.gpid)?;
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        index: usize,
+        scene: &Scene<'_>,
+        gpid: Gpid,
+        replica: &Replica,
+        before: Option<Seen>,
+    ) -> Result<Seen, Violation> {
+        let machine = &scene.machines[index];
+        let node = machine.disk.node;
+        let (role, ballot, committed) = (replica.role(), replica.ballot(), replica.last_committed());
+        let mut seen = Seen { role, ballot, committed, inherited: Decree::ZERO };
+        if let Some(before) = before {
+            check(ballot >= before.ballot, "S5", || {
+                format!("{node} fell from ballot {} to {ballot} in {gpid}", before.ballot)
+            })?;
+            check(committed >= before.committed, "S10", || {
+                format!("{node} fell from committed {} to {committed} in {gpid}", before.committed)
+            })?;
+            seen.inherited = before.inherited;
+        }
+        let was_primary = before.is_some_and(|before| before.role == RoleName::Primary);
+        if role == RoleName::Primary && !was_primary {
+            seen.inherited = replica.last_prepared();
+        }
+        let from = before.map_or(committed, |before| before.committed);
+        self.look_at_commits(scene, node, gpid, replica, from)?;
+        match role {
+            RoleName::Primary => {
+                self.look_at_primary(machine, gpid, replica)?;
+                self.look_at_members(scene, machine, gpid, replica, from)?;
+                if replica.can_read(machine.clock.time(scene.now)) {
+                    check_readers(index, scene, gpid)?;
+                }
+            }
+            RoleName::Secondary => self.look_at_secondary(scene, node, gpid, replica)?,
+            _ => {}
+        }
+        Ok(seen)
+    }
+
+    /// S1.
+    fn look_at_commits(
+        &mut self,
+        scene: &Scene<'_>,
+        node: NodeId,
+        gpid: Gpid,
+        replica: &Replica,
+        from: Decree,
+    ) -> Checked {
+        let committed = replica.last_committed();
+        let partition = self.partition(gpid);
+        for decree in from.0 + 1..=committed.0 {
+            if let Some(id) = replica.identity_at(Decree(decree)) {
+                partition.commit(node, gpid, id)?;
+            }
+        }
+        for task in scene.output.apply.iter().filter(|task| task.gpid == gpid) {
+            let (id, decree) = (task.mutation.id, task.mutation.id.decree);
+            check(decree <= committed, "S11", || {
+                format!("{node} applies {id} of {gpid} and has committed {committed}")
+            })?;
+            partition.commit(node, gpid, id)?;
+            let first = partition.contents.entry(decree).or_insert_with(|| task.mutation.clone());
+            let same = Arc::ptr_eq(first, &task.mutation) || *first == task.mutation;
+            check(same, "S1", || format!("{node} applies another {id} of {gpid} than was committed first"))?;
+        }
+        Ok(())
+    }
+
+    /// S3: it is the one that the meta server's configuration of that ballot names.
+    fn look_at_primary(&mut self, machine: &Machine, gpid: Gpid, replica: &Replica) -> Checked {
+        let (node, ballot) = (machine.disk.node, replica.ballot());
+        let named = self.partition(gpid).configurations.get(&ballot).and_then(|c| c.primary);
+        check(named == Some(node), "S3", || {
+            format!("{node} is primary of {gpid} in ballot {ballot}, whose primary is {named:?}")
+        })
+    }
+
+    /// S2, S7, S9: what a primary commits, each member of its configuration, and whoever it proposed to add, has
+    /// durably.
+    fn look_at_members(
+        &mut self,
+        scene: &Scene<'_>,
+        machine: &Machine,
+        gpid: Gpid,
+        replica: &Replica,
+        from: Decree,
+    ) -> Checked {
+        let committed = replica.last_committed();
+        let Some(process) = machine.process.as_ref().filter(|_| committed > from) else { return Ok(()) };
+        let adding = process.adding.get(&gpid).map(|&(_, node)| node);
+        let members = replica.configuration().members().chain(adding);
+        let partition = self.partition(gpid);
+        for member in members {
+            let Some(&place) = scene.places.get(&member) else { continue };
+            let disk = &scene.machines[place].disk;
+            if disk.node != member {
+                continue; // its data directory is gone
+            }
+            for decree in from.0 + 1..=committed.0 {
+                let Some(&id) = partition.committed.get(&Decree(decree)) else { continue };
+                check(disk.holds(gpid, id), "S2", || {
+                    format!(
+                        "{} committed {id} of {gpid} in ballot {}, and {member} does not have it durably",
+                        machine.disk.node,
+                        replica.ballot()
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// S2: no secondary is ahead of a primary of its ballot that has reconciled.
+    fn look_at_secondary(
+        &mut self,
+        scene: &Scene<'_>,
+        node: NodeId,
+        gpid: Gpid,
+        replica: &Replica,
+    ) -> Checked {
+        let (ballot, committed) = (replica.ballot(), replica.last_committed());
+        let named = self.partition(gpid).configurations.get(&ballot).and_then(|c| c.primary);
+        let Some(machine) =
+            named.and_then(|node| scene.places.get(&node)).map(|&place| &scene.machines[place])
+        else {
+            return Ok(());
+        };
+        let Some(process) = machine.process.as_ref().filter(|_| Some(machine.disk.node) == named) else {
+            return Ok(());
+        };
+        let (Some(primary), Some(seen)) = (process.core.replica(gpid), process.seen.get(&gpid)) else {
+            return Ok(());
+        };
+        let reconciled = primary.role() == RoleName::Primary
+            && primary.ballot() == ballot
+            && primary.last_committed() >= seen.inherited;
+        check(!reconciled || committed <= primary.last_committed(), "S2", || {
+            format!(
+                "{node} committed {committed} of {gpid} in ballot {ballot}, its primary only {}",
+                primary.last_committed()
+            )
+        })
+    }
+
+    /// A message leaves a node.
+    pub(crate) fn on_send(&mut self, machine: &Machine, envelope: &Envelope) -> Checked {
+        match &envelope.body {
+            PeerMessage::Prepare(prepare) => self.on_send_prepare(machine, prepare),
+            PeerMessage::PrepareAck(ack) => self.on_send_ack(machine, ack),
+            PeerMessage::Heartbeat(heartbeat) => heartbeat.claims.iter().try_for_each(|claim| {
+                self.sent_by_its_primary(machine, claim.gpid, claim.ballot, "claims a lease")
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// S3, and §4.5: a primary makes its ballot durable before it sends anything under it.
+    fn sent_by_its_primary(&mut self, machine: &Machine, gpid: Gpid, ballot: Ballot, what: &str) -> Checked {
+        let node = machine.disk.node;
+        let named = self.partition(gpid).configurations.get(&ballot).and_then(|c| c.primary);
+        check(named == Some(node), "S3", || {
+            format!("{node} {what} in {gpid} under ballot {ballot}, whose primary is {named:?}")
+        })?;
+        let durable = machine.disk.shadow.get(&gpid).map_or(Ballot(0), |shadow| shadow.ballot);
+        check(durable >= ballot, "S7", || {
+            format!("{node} {what} in {gpid} under ballot {ballot}, and only {durable} is durable")
+        })
+    }
+
+    fn on_send_prepare(&mut self, machine: &Machine, prepare: &Prepare) -> Checked {
+        let Prepare { gpid, ballot, mutation, .. } = prepare;
+        self.sent_by_its_primary(machine, *gpid, *ballot, "prepares")?;
+        let proposed = &mut self.partition(*gpid).proposed;
+        let first = *proposed.entry((*ballot, mutation.id.decree)).or_insert(mutation.id);
+        check(first == mutation.id, "S8", || {
+            format!(
+                "{} proposes {} of {gpid} under {ballot}, and proposed {first}",
+                machine.disk.node, mutation.id
+            )
+        })
+    }
+
+    /// S7, S8: what an acknowledgement implies is on the sender's disk, and is what the primary has.
+    fn on_send_ack(&mut self, machine: &Machine, ack: &PrepareAck) -> Checked {
+        let PrepareAck { gpid, ballot, confirmed, .. } = *ack;
+        let node = machine.disk.node;
+        let durable = machine.disk.shadow.get(&gpid).map_or(Ballot(0), |shadow| shadow.ballot);
+        check(durable >= ballot, "S7", || {
+            format!("{node} acknowledges {gpid} under ballot {ballot}, and only {durable} is durable")
+        })?;
+        let partition = self.partition(gpid);
+        let proposed = partition.proposed.get(&(ballot, confirmed)).or(partition.committed.get(&confirmed));
+        let Some(&id) = proposed else { return Ok(()) };
+        check(machine.disk.holds(gpid, id), "S8", || {
+            format!(
+                "{node} acknowledges {confirmed} of {gpid} under {ballot}, and does not have {id} durably"
+            )
+        })
+    }
+
+    /// S9: whoever is proposed as a secondary has, durably, all that its primary had committed.
+    pub(crate) fn on_propose_addition(
+        &mut self,
+        machines: &[Machine],
+        places: &BTreeMap<NodeId, usize>,
+        gpid: Gpid,
+        (added, committed): (NodeId, Decree),
+    ) -> Checked {
+        let partition = self.partition(gpid);
+        let Some(&id) = partition.committed.get(&committed) else { return Ok(()) };
+        let Some(machine) = places.get(&added).map(|&place| &machines[place]) else { return Ok(()) };
+        check(machine.disk.node != added || machine.disk.holds(gpid, id), "S9", || {
+            format!("{added} is proposed as a secondary of {gpid} and does not have {id} durably")
+        })
+    }
+
+    /// S12: app and sessions are a function of what was applied. True if nobody was here before.
+    pub(crate) fn on_applied(
+        &mut self,
+        node: NodeId,
+        gpid: Gpid,
+        mutation: &Mutation,
+        hosted: &Hosted,
+    ) -> Result<bool, Violation> {
+        let decree = mutation.id.decree;
+        let partition = self.partition(gpid);
+        let first = !partition.digests.contains_key(&decree);
+        // The sessions are compared now and then: to encode them costs more than all else here.
+        let compare_sessions = decree.0.is_multiple_of(8);
+        partition.compare(node, gpid, decree, hosted, compare_sessions)?;
+        Ok(first)
+    }
+
+    /// S1, S12: a checkpoint took the place of a replica's state.
+    pub(crate) fn on_installed(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted) -> Checked {
+        let partition = self.partition(gpid);
+        partition.commit(node, gpid, hosted.applied)?;
+        let decree = hosted.applied.decree;
+        partition.compare(node, gpid, decree, hosted, decree.0.is_multiple_of(8))
+    }
+
+    /// S5, S10: a node that starts finds what was durable.
+    pub(crate) fn on_start(&mut self, machine: &Machine) -> Checked {
+        let (node, Some(process)) = (machine.disk.node, &machine.process) else { return Ok(()) };
+        for (&gpid, shadow) in &machine.disk.shadow {
+            let Some(replica) = process.core.replica(gpid) else {
+                // Its removal was appended and kept, or its creation was never noted.
+                continue;
+            };
+            check(replica.role() != RoleName::Error, "S10", || {
+                format!("{node} restarts with {gpid} in error: {:?}", replica.error())
+            })?;
+            check(replica.ballot() >= shadow.ballot, "S5", || {
+                format!(
+                    "{node} restarts {gpid} in ballot {}, {} was durable",
+                    replica.ballot(),
+                    shadow.ballot
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    fn compare(
+        &mut self,
+        node: NodeId,
+        gpid: Gpid,
+        decree: Decree,
+        hosted: &Hosted,
+        sessions: bool,
+    ) -> Checked {
+        let sessions = if sessions { hash(&hosted.sessions.encode()) } else { 0 };
+        let mine = (hosted.app.digest(), sessions);
+        let first = *self.digests.entry(decree).or_insert(mine);
+        check(first == mine, "S12", || {
+            format!("{node} has {mine:x?} after {decree} of {gpid}, the first to get there {first:x?}")
+        })
+    }
+}
+
+/// S4: at every true instant at most one replica can serve reads.
+fn check_readers(index: usize, scene: &Scene<'_>, gpid: Gpid) -> Checked {
+    for (other, machine) in scene.machines.iter().enumerate() {
+        let Some(process) = machine.process.as_ref().filter(|_| other != index) else { continue };
+        let can_read = |replica: &Replica| replica.can_read(machine.clock.time(scene.now));
+        check(!process.core.replica(gpid).is_some_and(can_read), "S4", || {
+            let node = scene.machines[index].disk.node;
+            format!("{node} serves reads of {gpid} while {} can", machine.disk.node)
+        })?;
+    }
+    Ok(())
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// Notes what a step brought about.
+fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica) {
+    let Some(before) = before else { return };
+    if before.role == seen.role {
+        return;
+    }
+    match (before.role, seen.role) {
+        (RoleName::Secondary, RoleName::Primary) => {
+            tally.note(Sometimes::Promotion);
+            // Its own empty mutation is always there.
+            if replica.last_prepared().0 > replica.last_committed().0 + 1 {
+                tally.note(Sometimes::PromotionWithSuffix);
+            }
+        }
+        (RoleName::Primary, _) => tally.note(Sometimes::DeposedPrimary),
+        (RoleName::Learner, RoleName::Secondary) => tally.note(Sometimes::MemberAdded),
+        (_, RoleName::Error) => tally.note(Sometimes::ErrorReplica),
+        (RoleName::Inactive, RoleName::Secondary) => tally.note(Sometimes::SecondaryRejoined),
+        _ => {}
+    }
+}

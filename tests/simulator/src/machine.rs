@@ -1,0 +1,245 @@
+//! One machine: its clock, its disk, and the replica server's process, if one runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use replica_core::{ApplyTask, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
+use replica_log::{MemoryFolder, PrepareLog};
+use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
+
+use crate::clock::{Clock, Moment};
+use crate::shadow::Shadow;
+use crate::tally_app::{OpId, Shelf, TallyApp};
+
+/// A machine of the cluster.
+pub struct Machine {
+    pub(crate) clock: Clock,
+    pub(crate) disk: Disk,
+    pub(crate) process: Option<Process>,
+    /// Grows when a process starts or ends: what was on its way to another one is dropped.
+    pub(crate) epoch: u64,
+    pub(crate) frozen_until: Moment,
+    pub(crate) slow_until: Moment,
+    /// Something is to strike after so many more duties.
+    pub(crate) strike: Option<(Strike, u32)>,
+}
+
+/// What can strike in the middle of the carrying out of an output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Strike {
+    /// The process dies.
+    Crash(Loss),
+    /// The process stands still until then.
+    Freeze(Moment),
+}
+
+/// What a crash does to what was written and not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// `kill -9`: nothing is lost, the machine's cache survives.
+    Kept,
+    /// A power cut: all, some or none of it is lost; the last write may be torn.
+    Power,
+    /// The data directory is gone.
+    Everything,
+}
+
+/// What outlives a process.
+pub(crate) struct Disk {
+    pub(crate) node: NodeId,
+    pub(crate) life: u64,
+    pub(crate) log: Arc<MemoryFolder>,
+    pub(crate) apps: BTreeMap<Gpid, Folder>,
+    /// What the checker knows to be durable in the log.
+    pub(crate) shadow: BTreeMap<Gpid, Shadow>,
+}
+
+/// One app's folder: what the app keeps, and what the framework keeps beside it for each checkpoint.
+#[derive(Clone, Default)]
+pub(crate) struct Folder {
+    pub(crate) shelf: Shelf,
+    pub(crate) beside: BTreeMap<Decree, Beside>,
+}
+
+/// Belongs to one checkpoint of an app.
+#[derive(Clone)]
+pub(crate) struct Beside {
+    pub(crate) id: MutationId,
+    pub(crate) sessions: Vec<u8>,
+}
+
+/// A checkpoint that a learner may fetch.
+#[derive(Clone)]
+pub(crate) struct Offer {
+    pub(crate) gpid: Gpid,
+    pub(crate) state: replicated_app::LearnState,
+    pub(crate) beside: Beside,
+}
+
+/// A replica server's process: the real core and the real log, and a shell that is simulated.
+pub(crate) struct Process {
+    pub(crate) core: NodeCore,
+    pub(crate) log: PrepareLog,
+    /// What waits while the log is being synced.
+    pub(crate) to_log: Vec<(LogSequence, Record)>,
+    /// What is appended and being synced.
+    pub(crate) syncing: Vec<(LogSequence, Record)>,
+    /// The log is to be cut as soon as it is not being synced.
+    pub(crate) to_collect: Option<Vec<(Gpid, Decree)>>,
+    pub(crate) apps: BTreeMap<Gpid, Hosted>,
+    pub(crate) inbox: VecDeque<Event>,
+    pub(crate) todo: VecDeque<Duty>,
+    /// When the node looks at its inbox next.
+    pub(crate) wake_at: Moment,
+    pub(crate) waiting: BTreeMap<Token, Waiting>,
+    pub(crate) last_token: Token,
+    pub(crate) session: Option<u64>,
+    /// When the last message of the session arrives at the meta server: a stream keeps its order.
+    pub(crate) to_meta_at: Moment,
+    pub(crate) offers: BTreeMap<u64, Offer>,
+    pub(crate) last_offer: u64,
+    pub(crate) last_incarnation: u64,
+    /// What the checker saw of each replica after the last step.
+    pub(crate) seen: BTreeMap<Gpid, Seen>,
+    /// Additions that were proposed, and on which ballot.
+    pub(crate) adding: BTreeMap<Gpid, (Ballot, NodeId)>,
+}
+
+/// An app that is open.
+pub(crate) struct Hosted {
+    pub(crate) app: TallyApp,
+    pub(crate) sessions: Sessions,
+    pub(crate) applied: MutationId,
+    /// Tells it from an earlier app of the same partition: work that was begun for that one is void.
+    pub(crate) incarnation: u64,
+}
+
+/// A client's request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) op: OpId,
+    pub(crate) attempt: u32,
+}
+
+/// A replica as it was after a step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) role: words::RoleName,
+    pub(crate) ballot: Ballot,
+    pub(crate) committed: Decree,
+    /// For a primary: what it had prepared when it became one.
+    pub(crate) inherited: Decree,
+}
+
+/// One thing that the shell owes, in the contract's order. A crash can strike before any of them.
+pub(crate) enum Duty {
+    Append(Vec<(LogSequence, Record)>),
+    Send(Envelope),
+    Apply(ApplyTask),
+    Read(ReadTask),
+    Reply(Token, Reply),
+    Meta(NodeToMeta),
+    Start(Work),
+}
+
+impl Process {
+    /// Everything that the output owes, in the contract's order; the output is empty afterwards.
+    pub(crate) fn owe(&mut self, output: &mut replica_core::Output) {
+        let todo = &mut self.todo;
+        if !output.append.is_empty() {
+            todo.push_back(Duty::Append(std::mem::take(&mut output.append)));
+        }
+        todo.extend(output.send.drain(..).map(Duty::Send));
+        todo.extend(output.apply.drain(..).map(Duty::Apply));
+        todo.extend(output.reads.drain(..).map(Duty::Read));
+        todo.extend(output.replies.drain(..).map(|(token, reply)| Duty::Reply(token, reply)));
+        todo.extend(output.meta.drain(..).map(Duty::Meta));
+        todo.extend(output.work.drain(..).map(Duty::Start));
+    }
+
+    /// Opens an app, with what is durable in its folder.
+    pub(crate) fn host(&mut self, gpid: Gpid, hosted: (TallyApp, Sessions, MutationId)) {
+        self.last_incarnation += 1;
+        let (app, sessions, applied) = hosted;
+        self.apps.insert(gpid, Hosted { app, sessions, applied, incarnation: self.last_incarnation });
+    }
+
+    /// A client's request came in: the number under which its answer will come.
+    pub(crate) fn expect_answer(&mut self, waiting: Waiting) -> Token {
+        self.last_token += 1;
+        self.waiting.insert(self.last_token, waiting);
+        self.last_token
+    }
+}
+
+impl Folder {
+    /// The app with whatever is durable.
+    pub(crate) fn open(&self) -> std::io::Result<(TallyApp, Sessions, MutationId)> {
+        let app = TallyApp::open(&self.shelf);
+        if app.applied() == Decree::ZERO {
+            return Ok((app, Sessions::new(), MutationId::ZERO));
+        }
+        let beside = self.beside.get(&app.applied()).ok_or(std::io::ErrorKind::NotFound)?;
+        let sessions = Sessions::decode(&beside.sessions).map_err(std::io::Error::other)?;
+        Ok((app, sessions, beside.id))
+    }
+
+    /// Notes what belongs to a checkpoint before that becomes durable.
+    pub(crate) fn put_beside(&mut self, beside: Beside) {
+        self.beside.insert(beside.id.decree, beside);
+    }
+
+    /// Forgets what belongs to checkpoints that newer ones replaced.
+    pub(crate) fn tidy(&mut self) {
+        let durable = TallyApp::open(&self.shelf).applied();
+        self.beside = self.beside.split_off(&durable);
+    }
+}
+
+impl Disk {
+    /// A new, empty data directory.
+    pub(crate) fn empty(node: NodeId) -> Self {
+        Self {
+            node,
+            life: 0,
+            log: Arc::new(MemoryFolder::new()),
+            apps: BTreeMap::new(),
+            shadow: BTreeMap::new(),
+        }
+    }
+
+    /// What of a partition an app has made durable, with the name of its app.
+    pub(crate) fn durable(&self, gpid: Gpid) -> Decree {
+        self.apps.get(&gpid).map_or(Decree::ZERO, |folder| TallyApp::open(&folder.shelf).applied())
+    }
+
+    /// Whether a crash now would leave `decree` of the partition here: in the app, or in the log, and there as
+    /// this mutation.
+    pub(crate) fn holds(&self, gpid: Gpid, id: MutationId) -> bool {
+        let Some(shadow) = self.shadow.get(&gpid) else { return id.decree == Decree::ZERO };
+        match shadow.identity_at(id.decree) {
+            Some(here) => here == id,
+            None => id.decree <= shadow.installed.max(self.durable(gpid)),
+        }
+    }
+
+    /// Records are durable now.
+    pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)]) {
+        for (_, record) in records {
+            let gpid = record.gpid();
+            if !self.shadow.entry(gpid).or_default().on_record(record) {
+                self.shadow.remove(&gpid);
+            }
+        }
+    }
+}
+
+/// The app that the simulation runs.
+pub(crate) const APP_TYPE: &str = "tally";
+/// Its one instance.
+pub(crate) const APP_NAME: &str = "tally.instance0";
+
+/// Whether an app's description is the one that was asked for.
+pub(crate) fn is_ours(app: &AppInfo) -> bool {
+    app.app_type == APP_TYPE && app.name == APP_NAME
+}

@@ -1,0 +1,175 @@
+//! How processes start and end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use replica_core::{Event, Identity, NodeCore, RecoveredApp, Replay};
+use replica_log::{Crash, Damage, Options, PrepareLog};
+use words::{Gpid, Life, MutationId};
+
+use crate::clock::Moment;
+use crate::machine::{Disk, Folder, Loss, Process};
+use crate::sometimes::Sometimes;
+use crate::violation::{Checked, Violation};
+use crate::world::{Answer, Happening, World, trace};
+
+impl World<'_> {
+    /// A node's process starts with whatever its disk holds.
+    pub(crate) fn start(&mut self, index: usize) -> Checked {
+        if self.machines[index].process.is_some() {
+            return Ok(());
+        }
+        let machine = &mut self.machines[index];
+        machine.epoch += 1;
+        machine.frozen_until = Moment::default();
+        machine.disk.life += 1;
+        let options = Options { segment_bytes: self.plan.segment_bytes };
+        let (log, opened) = PrepareLog::open(Arc::new((*machine.disk.log).clone()), options)
+            .map_err(|error| Violation { rule: "log", what: error.to_string() })?;
+        let mut replay = Replay::new();
+        for record in &opened.records {
+            replay.on_record(record);
+        }
+        if opened.damage != Damage::None {
+            let what = format!("{} finds {:?} though nothing was damaged", machine.disk.node, opened.damage);
+            return Err(Violation { rule: "log", what });
+        }
+        let noted: Vec<Gpid> = replay.replicas().map(|(gpid, _)| gpid).collect();
+        // An app that the log does not note was being created or deleted.
+        machine.disk.apps.retain(|gpid, _| noted.contains(gpid));
+        let mut open = Vec::new();
+        let mut apps = Vec::new();
+        for gpid in noted {
+            let folder = machine.disk.apps.get(&gpid).ok_or_else(|| std::io::ErrorKind::NotFound.into());
+            let durable: Result<MutationId, std::io::Error> = folder.and_then(Folder::open).map(|hosted| {
+                let id = hosted.2;
+                open.push((gpid, hosted));
+                id
+            });
+            apps.push(RecoveredApp { gpid, durable });
+        }
+        let recovered = replay.finish(apps);
+        let now = machine.clock.now(self.now);
+        let identity = Identity {
+            node: machine.disk.node,
+            life: Life(machine.disk.life),
+            name: name(index),
+            address: name(index),
+        };
+        let core = NodeCore::new(identity, self.plan.settings.clone(), recovered, now);
+        let mut process = Process {
+            core,
+            log,
+            to_log: Vec::new(),
+            syncing: Vec::new(),
+            to_collect: None,
+            apps: BTreeMap::new(),
+            inbox: VecDeque::new(),
+            todo: VecDeque::new(),
+            wake_at: Moment::NEVER,
+            waiting: BTreeMap::new(),
+            last_token: 0,
+            session: None,
+            to_meta_at: Moment::default(),
+            offers: BTreeMap::new(),
+            last_offer: 0,
+            last_incarnation: 0,
+            seen: BTreeMap::new(),
+            adding: BTreeMap::new(),
+        };
+        for (gpid, hosted) in open {
+            process.host(gpid, hosted);
+        }
+        machine.process = Some(process);
+        let epoch = machine.epoch;
+        trace!(self, machine.disk.node, "STARTS life {}", machine.disk.life);
+        self.truth.on_start(&self.machines[index])?;
+        self.hand_in(index, Event::Tick);
+        let at = self.now + Duration::from_micros(self.dice.between(100, 20_000));
+        self.put(at, Happening::Connect { machine: index, epoch });
+        Ok(())
+    }
+
+    /// A process dies; what it had not synced fares as `loss` says.
+    pub(crate) fn crash(&mut self, index: usize, loss: Loss) {
+        if self.machines[index].process.is_none() {
+            return;
+        }
+        trace!(self, self.machines[index].disk.node, "CRASHES, {loss:?}");
+        self.end_process(index);
+        let torn = self.dice.between(0, u64::MAX);
+        let machine = &mut self.machines[index];
+        match loss {
+            Loss::Kept => {}
+            Loss::Power => {
+                let outcome =
+                    self.dice.pick(&[Crash::Lose, Crash::Keep, Crash::Torn(torn), Crash::Torn(torn)]);
+                if matches!(outcome, Crash::Torn(_)) {
+                    self.tally.note(Sometimes::TornTail);
+                }
+                machine.disk.log.crash(outcome);
+            }
+            Loss::Everything => {
+                self.tally.note(Sometimes::Wiped);
+                let node = words::NodeId(self.places.len() as u128 + 101);
+                self.places.insert(node, index);
+                machine.disk = Disk::empty(node);
+            }
+        }
+        self.start_later(index);
+    }
+
+    /// A process ends by itself; nothing is lost.
+    pub(crate) fn exit(&mut self, index: usize) {
+        trace!(self, self.machines[index].disk.node, "EXITS");
+        self.end_process(index);
+        self.start_later(index);
+    }
+
+    fn start_later(&mut self, index: usize) {
+        let longest = self.dice.pick(&[50, 1_000, 5_000]);
+        let at = self.now + Duration::from_millis(self.dice.between(1, longest));
+        self.put(at, Happening::Start { machine: index });
+    }
+
+    /// A node that was asked to stop is still there.
+    pub(crate) fn on_kill(&mut self, index: usize, epoch: u64) -> Checked {
+        if self.machines[index].epoch == epoch && self.machines[index].process.is_some() {
+            self.crash(index, Loss::Kept);
+        }
+        Ok(())
+    }
+
+    fn end_process(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        machine.epoch += 1;
+        machine.strike = None;
+        machine.frozen_until = Moment::default();
+        let peer = machine.disk.node;
+        let Some(process) = machine.process.take() else { return };
+        for waiting in process.waiting.into_values() {
+            if self.dice.permille(self.plan.refused_permille) {
+                let at = self.now + self.network.stream_delay(&mut self.dice);
+                let (op, attempt) = (waiting.op, waiting.attempt);
+                self.put(at, Happening::Answer { op, attempt, machine: index, answer: Answer::Broken });
+            }
+        }
+        if let Some(session) = process.session {
+            self.close_session(index, session);
+        }
+        for other in 0..self.machines.len() {
+            if other != index
+                && self.machines[other].process.is_some()
+                && self.dice.permille(self.plan.refused_permille)
+            {
+                self.notice_gone(other, index, peer);
+            }
+        }
+    }
+}
+
+/// A machine's name in the configuration file.
+pub(crate) fn name(index: usize) -> String {
+    format!("replica{}", index + 1)
+}

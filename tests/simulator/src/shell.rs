@@ -1,0 +1,361 @@
+//! A node's shell, simulated: what waits is stepped through the core, and what the core owes is carried out in
+//! the contract's order, one duty at a time, so that a crash or a freeze can strike between any two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replica_core::{ApplyTask, Event, ReadTask, Token, apply_mutation};
+use replicated_app::ReplicatedApp;
+use words::{Envelope, Mutation, PeerMessage, Record, Reply};
+
+use crate::clock::Moment;
+use crate::invariants::Scene;
+use crate::machine::{Duty, Strike};
+use crate::network::Fate;
+use crate::sometimes::Sometimes;
+use crate::violation::{Checked, Violation, check};
+use crate::world::{Answer, Happening, World, trace};
+
+impl World<'_> {
+    /// Something waits for a node: it will look soon.
+    pub(crate) fn hand_in(&mut self, machine: usize, event: Event) {
+        if let Some(process) = &mut self.machines[machine].process {
+            process.inbox.push_back(event);
+            let at = self.now + self.dice.span(self.plan.speed.wake);
+            self.wake_by(machine, at);
+        }
+    }
+
+    /// The node looks at its inbox at `at` or before.
+    pub(crate) fn wake_by(&mut self, machine: usize, at: Moment) {
+        let at = at.max(self.machines[machine].frozen_until);
+        let epoch = self.machines[machine].epoch;
+        if let Some(process) = &mut self.machines[machine].process
+            && at < process.wake_at
+        {
+            process.wake_at = at;
+            self.put(at, Happening::Wake { machine, epoch });
+        }
+    }
+
+    pub(crate) fn on_wake(&mut self, index: usize, epoch: u64) -> Checked {
+        let machine = &mut self.machines[index];
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        if machine.epoch != epoch || process.wake_at != self.now {
+            return Ok(()); // another life's, or overtaken by an earlier one
+        }
+        process.wake_at = Moment::NEVER;
+        if machine.frozen_until > self.now {
+            self.wake_by(index, Moment::default());
+            return Ok(());
+        }
+        // What a freeze interrupted comes first.
+        self.work_off(index)?;
+        if self.may_go_on(index) {
+            self.drain(index)?;
+            self.work_off(index)?;
+        }
+        self.plan_next_wake(index)
+    }
+
+    /// Whether the process runs now: neither dead nor frozen.
+    pub(crate) fn may_go_on(&self, index: usize) -> bool {
+        self.machines[index].process.is_some() && self.machines[index].frozen_until <= self.now
+    }
+
+    fn drain(&mut self, index: usize) -> Checked {
+        while let Some(event) = self.machines[index].process.as_mut().and_then(|p| p.inbox.pop_front()) {
+            self.step(index, event)?;
+        }
+        let machine = &mut self.machines[index];
+        let now = machine.clock.now(self.now);
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        if process.core.deadline() <= now.time {
+            self.step(index, Event::Tick)?;
+        }
+        let Some(process) = &mut self.machines[index].process else { return Ok(()) };
+        process.core.flush(now, &mut self.output);
+        self.check_step(index)?;
+        if let Some(process) = &mut self.machines[index].process {
+            process.owe(&mut self.output);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, index: usize, event: Event) -> Checked {
+        let machine = &mut self.machines[index];
+        let now = machine.clock.now(self.now);
+        trace!(self, machine.disk.node, "<- {}", Short(&event));
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        process.core.step(now, event, &mut self.output);
+        self.check_step(index)
+    }
+
+    /// Everything that a step can break is looked at after each.
+    pub(crate) fn check_step(&mut self, index: usize) -> Checked {
+        let scene = Scene {
+            machines: &mut self.machines,
+            places: &self.places,
+            now: self.now,
+            output: &self.output,
+            tally: &mut self.tally,
+        };
+        self.truth.after_step(index, scene)
+    }
+
+    fn plan_next_wake(&mut self, index: usize) -> Checked {
+        let machine = &self.machines[index];
+        let Some(process) = &machine.process else { return Ok(()) };
+        let due = machine.clock.moment(process.core.deadline());
+        // Never twice at the same instant: a deadline that a tick does not move must not stop the clock.
+        let mut at = due.max(self.now + Duration::from_micros(1));
+        if !process.inbox.is_empty() || !process.todo.is_empty() {
+            at = at.min(self.now + self.dice.span(self.plan.speed.wake) + Duration::from_nanos(1));
+        }
+        self.wake_by(index, at);
+        Ok(())
+    }
+
+    /// Carries out what is owed, until nothing is left or something strikes.
+    pub(crate) fn work_off(&mut self, index: usize) -> Checked {
+        while self.may_go_on(index) {
+            let midway = self.machines[index].process.as_ref().is_some_and(|p| !p.todo.is_empty());
+            if !midway {
+                return Ok(());
+            }
+            if let Some((strike, left)) = &mut self.machines[index].strike {
+                if *left == 0 {
+                    let strike = *strike;
+                    self.machines[index].strike = None;
+                    self.strike(index, strike, true);
+                    continue;
+                }
+                *left -= 1;
+            }
+            let duty = self.machines[index].process.as_mut().and_then(|process| process.todo.pop_front());
+            if let Some(duty) = duty {
+                self.carry_out(index, duty)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A crash or a freeze strikes a process.
+    pub(crate) fn strike(&mut self, index: usize, strike: Strike, midway: bool) {
+        match strike {
+            Strike::Crash(loss) => {
+                if midway {
+                    self.tally.note(Sometimes::CrashMidway);
+                }
+                self.crash(index, loss);
+            }
+            Strike::Freeze(until) => {
+                if midway {
+                    self.tally.note(Sometimes::FreezeMidway);
+                }
+                trace!(self, self.machines[index].disk.node, "FROZEN until {until}");
+                self.machines[index].frozen_until = until;
+                self.wake_by(index, until);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, duty: Duty) -> Checked {
+        match duty {
+            Duty::Append(records) => self.append(index, records),
+            Duty::Send(envelope) => self.send(index, envelope),
+            Duty::Apply(task) => self.apply(index, &task),
+            Duty::Read(task) => self.read(index, &task),
+            Duty::Reply(token, reply) => self.reply(index, token, reply),
+            Duty::Meta(message) => self.tell_meta(index, message),
+            Duty::Start(work) => self.start_work(index, work),
+        }
+    }
+
+    fn append(&mut self, index: usize, records: Vec<(u64, Record)>) -> Checked {
+        for (number, record) in &records {
+            trace!(self, self.machines[index].disk.node, "   append #{number} {record}");
+        }
+        if let Some(process) = &mut self.machines[index].process {
+            process.to_log.extend(records);
+        }
+        self.sync_if_idle(index)
+    }
+
+    /// One sync at a time; what comes meanwhile goes into the next one.
+    pub(crate) fn sync_if_idle(&mut self, index: usize) -> Checked {
+        let machine = &mut self.machines[index];
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        if !process.syncing.is_empty() {
+            return Ok(());
+        }
+        if let Some(durable) = process.to_collect.take() {
+            let removed = process.log.collect(&durable).map_err(log_failed)?;
+            if removed > 0 {
+                self.tally.note(Sometimes::LogCollected);
+            }
+        }
+        if process.to_log.is_empty() {
+            return Ok(());
+        }
+        process.syncing = std::mem::take(&mut process.to_log);
+        let records: Vec<Record> = process.syncing.iter().map(|(_, record)| record.clone()).collect();
+        process.log.append(&records).map_err(log_failed)?;
+        let slow = machine.slow_until > self.now;
+        let epoch = machine.epoch;
+        let span = if slow { self.plan.speed.slow_sync } else { self.plan.speed.sync };
+        let at = self.now + self.dice.span(span);
+        self.put(at, Happening::Synced { machine: index, epoch });
+        Ok(())
+    }
+
+    pub(crate) fn on_synced(&mut self, index: usize, epoch: u64) -> Checked {
+        let machine = &mut self.machines[index];
+        if machine.epoch != epoch {
+            return Ok(());
+        }
+        if machine.frozen_until > self.now {
+            let at = machine.frozen_until;
+            self.put(at, Happening::Synced { machine: index, epoch });
+            return Ok(());
+        }
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        process.log.sync().map_err(log_failed)?;
+        let records = std::mem::take(&mut process.syncing);
+        machine.disk.on_synced(&records);
+        if let Some(&(last, _)) = records.last() {
+            self.hand_in(index, Event::LogDurable(last));
+        }
+        self.sync_if_idle(index)
+    }
+
+    fn send(&mut self, index: usize, envelope: Envelope) -> Checked {
+        self.truth.on_send(&self.machines[index], &envelope)?;
+        trace!(self, self.machines[index].disk.node, "-> {envelope}");
+        let Some(&to) = self.places.get(&envelope.to) else {
+            let what = format!("{} is sent to a node that never was", envelope.body);
+            return Err(Violation { rule: "§1", what });
+        };
+        if let Fate::Arrives(first, second) = self.network.send(&mut self.dice, index, to, self.now) {
+            if let Some(second) = second {
+                let envelope = envelope.clone();
+                self.put(self.now + second, Happening::Arrive { machine: to, envelope });
+            }
+            self.put(self.now + first, Happening::Arrive { machine: to, envelope });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_arrive(&mut self, index: usize, envelope: Envelope) -> Checked {
+        let machine = &self.machines[index];
+        if machine.process.is_some() {
+            if envelope.to != machine.disk.node || envelope.to_life.0 != machine.disk.life {
+                let hello = matches!(envelope.body, PeerMessage::Hello | PeerMessage::Welcome);
+                if !hello {
+                    self.tally.note(Sometimes::StaleLife);
+                }
+            }
+            self.hand_in(index, Event::Message(envelope));
+        } else if let Some(&sender) = self.places.get(&envelope.from)
+            && self.dice.permille(self.plan.refused_permille)
+        {
+            self.notice_gone(sender, index, envelope.to);
+        }
+        Ok(())
+    }
+
+    /// `sender` notices that the process of `peer`, on `machine`, is gone, if that news gets through.
+    pub(crate) fn notice_gone(&mut self, sender: usize, machine: usize, peer: words::NodeId) {
+        if let Fate::Arrives(delay, _) = self.network.send(&mut self.dice, machine, sender, self.now) {
+            let epoch = self.machines[sender].epoch;
+            self.put(self.now + delay, Happening::Refused { machine: sender, epoch, peer });
+        }
+    }
+
+    fn apply(&mut self, index: usize, task: &ApplyTask) -> Checked {
+        let ApplyTask { gpid, mutation } = task;
+        let node = self.machines[index].disk.node;
+        trace!(self, node, "   apply {gpid} {}", mutation.id);
+        let Some(process) = &mut self.machines[index].process else { return Ok(()) };
+        let Some(hosted) = process.apps.get_mut(gpid) else {
+            let what = format!("{node} is to apply {} to {gpid}, which has no app", mutation.id);
+            return Err(Violation { rule: "S11", what });
+        };
+        check(mutation.id.decree == hosted.applied.decree.next(), "S11", || {
+            format!("{node} is to apply {} to {gpid} after {}", mutation.id, hosted.applied)
+        })?;
+        let answers = apply_mutation(&mut hosted.app, &mut hosted.sessions, mutation);
+        hosted.applied = mutation.id;
+        if retried(mutation, &answers) {
+            self.tally.note(Sometimes::RetryAnswered);
+        }
+        let first = self.truth.on_applied(node, *gpid, mutation, hosted)?;
+        if first {
+            self.history.apply(*gpid, mutation.id.decree, hosted.app.additions())?;
+        }
+        let decree = mutation.id.decree;
+        self.hand_in(index, Event::Applied { gpid: *gpid, decree, answers });
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize, task: &ReadTask) -> Checked {
+        let Some(process) = &mut self.machines[index].process else { return Ok(()) };
+        let Some(hosted) = process.apps.get(&task.gpid) else {
+            let what = format!("{} is read and has no app", task.gpid);
+            return Err(Violation { rule: "S11", what });
+        };
+        let reply = Reply::Done { decree: hosted.applied.decree, answer: hosted.app.read(&task.request) };
+        self.answer(index, task.token, reply);
+        Ok(())
+    }
+
+    fn reply(&mut self, index: usize, token: Token, reply: Reply) -> Checked {
+        self.answer(index, token, reply);
+        Ok(())
+    }
+
+    /// A reply sets out to the client that waits for it.
+    fn answer(&mut self, index: usize, token: Token, reply: Reply) {
+        let machine = &mut self.machines[index];
+        trace!(self, machine.disk.node, "   reply {token} {reply:?}");
+        let waiting = machine.process.as_mut().and_then(|process| process.waiting.remove(&token));
+        if let Some(waiting) = waiting
+            && let Some(delay) = self.network.client_delay(&mut self.dice)
+        {
+            let answer = Answer::Reply(reply);
+            let (op, attempt) = (waiting.op, waiting.attempt);
+            self.put(self.now + delay, Happening::Answer { op, attempt, machine: index, answer });
+        }
+    }
+}
+
+/// The disk of this simulation never fails; an error is the log's own.
+pub(crate) fn log_failed(error: std::io::Error) -> Violation {
+    Violation { rule: "log", what: format!("the prepare log failed on a disk that works: {error}") }
+}
+
+/// Whether a write was answered with what an earlier one did.
+fn retried(mutation: &Arc<Mutation>, answers: &[replica_core::WriteAnswer]) -> bool {
+    answers.iter().any(|answer| {
+        matches!(answer, replica_core::WriteAnswer::Applied { decree, .. } if *decree != mutation.id.decree)
+    })
+}
+
+/// An event on one line.
+struct Short<'a>(&'a Event);
+
+impl std::fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Event::Message(envelope) => write!(f, "{envelope}"),
+            Event::Write { gpid, write, token } => {
+                write!(f, "write {gpid} {:?} {:?} as {token}", write.kind, write.session)
+            }
+            Event::Applied { gpid, decree, .. } => write!(f, "applied {gpid} {decree}"),
+            Event::LogRead { gpid, signature, mutations } => {
+                write!(f, "log_read {gpid} learning {signature}, {} of them", mutations.len())
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What must have happened at least once in a long run, so that the run can claim to have tested it.
+
+macro_rules! sometimes {
+    ($($name:ident: $what:literal,)*) => {
+        /// Something rare that a good mix of faults makes happen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Sometimes {
+            $(#[doc = $what] $name,)*
+        }
+
+        const NAMES: &[&str] = &[$($what,)*];
+    };
+}
+
+sometimes! {
+    Promotion: "a secondary became primary",
+    PromotionWithSuffix: "promoted with an uncommitted suffix",
+    Raised: "a prepare raised the ballot of one that was here",
+    Replaced: "a prepare replaced a different mutation",
+    DeposedPrimary: "a primary was deposed while it ran",
+    DeposedSlowDisk: "a primary was deposed while its disk was slow",
+    Handover: "a primary handed over",
+    GracefulStop: "a node stopped gracefully",
+    Bumped: "a restarted primary asked for a higher ballot",
+    SecondaryRejoined: "a secondary restarted and went on without learning",
+    MemberAdded: "a learner became a secondary",
+    MemberRemoved: "a secondary was proposed out",
+    LearnByList: "learned from the prepare list",
+    LearnByLog: "learned from the prepare log",
+    LearnByCheckpoint: "learned by checkpoint",
+    LearnStartOver: "a learner had to start over",
+    FetchFailed: "a checkpoint transfer broke",
+    ReadNoLease: "a read was refused for its lease",
+    ReadDone: "a read was answered",
+    WriteDone: "a write was answered",
+    RetryAnswered: "a retry was answered from its session",
+    SessionExpired: "a session had expired",
+    Busy: "a client was told Busy",
+    NotReady: "a client was told NotReady",
+    NotEnoughReplicas: "a write was refused for too few replicas",
+    UnknownOutcome: "an operation ended unknown",
+    TornTail: "a crash left a torn or lost tail",
+    CrashMidway: "a crash struck between two outputs",
+    FreezeMidway: "a freeze struck between two outputs",
+    FrozenPastLease: "a frozen primary woke after its lease",
+    LogCollected: "the log was cut",
+    CheckpointDone: "an app made a checkpoint",
+    Collected: "a replica was collected",
+    ErrorReplica: "a replica was in error",
+    Wiped: "a data directory was lost",
+    MetaCrash: "the meta server crashed",
+    MetaCrashMidCommit: "the meta server crashed with a change half made",
+    OneWayCut: "a link was cut one way",
+    StaleLife: "a message for an earlier life was dropped",
+}
+
+/// How often each happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally([u64; NAMES.len()]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; NAMES.len()])
+    }
+}
+
+impl Tally {
+    /// It happened.
+    pub fn note(&mut self, what: Sometimes) {
+        self.0[what as usize] += 1;
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn of(&self, what: Sometimes) -> u64 {
+        self.0[what as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What it was and how often, in a fixed order.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        NAMES.iter().copied().zip(self.0)
+    }
+}

@@ -1,0 +1,288 @@
+//! Long work: begun as a duty, done later, away from the node's thread; its result comes back as an event.
+
+use std::io;
+
+use replica_core::{Event, Work};
+use replicated_app::{ApplyMode, CheckpointJob, ReplicatedApp};
+use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
+
+use crate::machine::{Beside, Folder, Offer};
+use crate::sometimes::Sometimes;
+use crate::violation::{Checked, Violation, check};
+use crate::world::{Happening, World, trace};
+
+/// Work under way.
+pub(crate) enum Job {
+    Create {
+        gpid: Gpid,
+        app: AppInfo,
+    },
+    Remove {
+        gpid: Gpid,
+    },
+    Checkpoint {
+        gpid: Gpid,
+        incarnation: u64,
+        beside: Beside,
+        job: CheckpointJob,
+    },
+    Offer {
+        gpid: Gpid,
+        signature: Signature,
+        at_least: Decree,
+    },
+    ReadLog {
+        gpid: Gpid,
+        signature: Signature,
+        from: Decree,
+        to: Decree,
+    },
+    Fetch {
+        gpid: Gpid,
+        incarnation: u64,
+        signature: Signature,
+        from: NodeId,
+        transfer: u64,
+        checkpoint: MutationId,
+    },
+}
+
+/// The most that one read of the log answers, in bytes.
+const LOG_READ_BYTES: usize = 4_000;
+
+impl World<'_> {
+    pub(crate) fn start_work(&mut self, index: usize, work: Work) -> Checked {
+        let node = self.machines[index].disk.node;
+        trace!(self, node, "   start {work:?}");
+        let job = match work {
+            Work::Create { gpid, app } => Job::Create { gpid, app },
+            Work::Remove { gpid } => Job::Remove { gpid },
+            Work::Checkpoint { gpid } => match self.snapshot(index, gpid) {
+                Some(job) => job,
+                None => {
+                    let result = Err(io::ErrorKind::NotFound.into());
+                    self.hand_in(index, Event::CheckpointDone { gpid, result });
+                    return Ok(());
+                }
+            },
+            Work::OfferCheckpoint { gpid, signature, at_least } => Job::Offer { gpid, signature, at_least },
+            Work::ReadLog { gpid, signature, from, to } => Job::ReadLog { gpid, signature, from, to },
+            Work::FetchCheckpoint { gpid, signature, from, transfer, checkpoint } => {
+                let incarnation = self.incarnation(index, gpid);
+                Job::Fetch { gpid, incarnation, signature, from, transfer, checkpoint }
+            }
+            Work::CollectLog { durable } => return self.collect_log(index, durable),
+            Work::Stopped => {
+                self.tally.note(Sometimes::GracefulStop);
+                self.exit(index);
+                return Ok(());
+            }
+        };
+        let span =
+            if matches!(job, Job::Fetch { .. }) { self.plan.speed.transfer } else { self.plan.speed.work };
+        let at = self.now + self.dice.span(span);
+        let epoch = self.machines[index].epoch;
+        self.put(at, Happening::Finish { machine: index, epoch, job });
+        Ok(())
+    }
+
+    fn incarnation(&self, index: usize, gpid: Gpid) -> u64 {
+        let process = self.machines[index].process.as_ref();
+        process.and_then(|process| process.apps.get(&gpid)).map_or(0, |hosted| hosted.incarnation)
+    }
+
+    /// The quick part of a checkpoint: what is applied now.
+    fn snapshot(&mut self, index: usize, gpid: Gpid) -> Option<Job> {
+        let process = self.machines[index].process.as_mut()?;
+        let hosted = process.apps.get_mut(&gpid)?;
+        let job = hosted.app.async_checkpoint().ok()??;
+        let beside = Beside { id: hosted.applied, sessions: hosted.sessions.encode() };
+        Some(Job::Checkpoint { gpid, incarnation: hosted.incarnation, beside, job })
+    }
+
+    /// S11: the log is cut only below what is durable in the app. Partitions that are not named hold nothing
+    /// back, so each that has something here must be.
+    fn collect_log(&mut self, index: usize, durable: Vec<(Gpid, Decree)>) -> Checked {
+        let machine = &mut self.machines[index];
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        for &(gpid, decree) in &durable {
+            let in_app = machine.disk.durable(gpid);
+            check(decree <= in_app, "S11", || {
+                format!(
+                    "the log of {} is cut to {decree} of {gpid}, whose app is durable to {in_app}",
+                    machine.disk.node
+                )
+            })?;
+        }
+        process.to_collect = Some(durable);
+        self.sync_if_idle(index)
+    }
+
+    pub(crate) fn on_finish(&mut self, index: usize, epoch: u64, job: Job) -> Checked {
+        let machine = &self.machines[index];
+        if machine.epoch != epoch || machine.process.is_none() {
+            return Ok(());
+        }
+        if machine.frozen_until > self.now {
+            let at = machine.frozen_until;
+            self.put(at, Happening::Finish { machine: index, epoch, job });
+            return Ok(());
+        }
+        let event = match job {
+            Job::Create { gpid, app } => self.finish_create(index, gpid, &app)?,
+            Job::Remove { gpid } => self.finish_remove(index, gpid),
+            Job::Checkpoint { gpid, incarnation, beside, job } => {
+                let valid = self.incarnation(index, gpid) == incarnation;
+                let result = self.finish_checkpoint(index, gpid, valid, beside, job);
+                Event::CheckpointDone { gpid, result }
+            }
+            Job::Offer { gpid, signature, at_least } => {
+                let result = self.finish_offer(index, gpid, at_least);
+                Event::CheckpointOffered { gpid, signature, result }
+            }
+            Job::ReadLog { gpid, signature, from, to } => {
+                let mutations = self.finish_read(index, gpid, from, to)?;
+                Event::LogRead { gpid, signature, mutations }
+            }
+            Job::Fetch { gpid, incarnation, signature, from, transfer, checkpoint } => {
+                let valid = self.incarnation(index, gpid) == incarnation;
+                let result = if valid {
+                    self.finish_fetch(index, gpid, from, transfer, checkpoint)?
+                } else {
+                    Err(io::ErrorKind::NotFound.into())
+                };
+                if result.is_err() {
+                    self.tally.note(Sometimes::FetchFailed);
+                }
+                Event::CheckpointInstalled { gpid, signature, result }
+            }
+        };
+        self.hand_in(index, event);
+        Ok(())
+    }
+
+    fn finish_create(&mut self, index: usize, gpid: Gpid, app: &AppInfo) -> Result<Event, Violation> {
+        check(crate::machine::is_ours(app), "§4.8", || format!("{gpid} is created as {app:?}"))?;
+        let machine = &mut self.machines[index];
+        let folder = Folder::default();
+        if let (Some(process), Ok(open)) = (&mut machine.process, folder.open()) {
+            process.host(gpid, open);
+        }
+        machine.disk.apps.insert(gpid, folder);
+        Ok(Event::Created { gpid, result: Ok(()) })
+    }
+
+    fn finish_remove(&mut self, index: usize, gpid: Gpid) -> Event {
+        let machine = &mut self.machines[index];
+        if let Some(process) = &mut machine.process {
+            process.apps.remove(&gpid);
+            process.offers.retain(|_, offer| offer.gpid != gpid);
+        }
+        machine.disk.apps.remove(&gpid);
+        self.tally.note(Sometimes::Collected);
+        Event::Removed { gpid }
+    }
+
+    fn finish_checkpoint(
+        &mut self,
+        index: usize,
+        gpid: Gpid,
+        valid: bool,
+        beside: Beside,
+        job: CheckpointJob,
+    ) -> io::Result<MutationId> {
+        let folder = self.machines[index].disk.apps.get_mut(&gpid).filter(|_| valid);
+        let folder = folder.ok_or(io::ErrorKind::NotFound)?;
+        let id = beside.id;
+        folder.put_beside(beside);
+        job()?;
+        folder.tidy();
+        self.tally.note(Sometimes::CheckpointDone);
+        Ok(id)
+    }
+
+    fn finish_offer(&mut self, index: usize, gpid: Gpid, at_least: Decree) -> io::Result<(MutationId, u64)> {
+        let machine = &mut self.machines[index];
+        let process = machine.process.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let hosted = process.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
+        let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
+        let durable = hosted.app.last_durable_decree();
+        if durable < at_least || durable == Decree::ZERO {
+            folder.put_beside(Beside { id: hosted.applied, sessions: hosted.sessions.encode() });
+            hosted.app.sync_checkpoint()?;
+            folder.tidy();
+        }
+        let state = hosted.app.get_checkpoint()?;
+        if state.decree < at_least {
+            return Err(io::Error::other("the app has not applied that much yet"));
+        }
+        let beside = folder.beside.get(&state.decree).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let id = beside.id;
+        process.last_offer += 1;
+        process.offers.insert(process.last_offer, Offer { gpid, state, beside });
+        Ok((id, process.last_offer))
+    }
+
+    fn finish_read(
+        &mut self,
+        index: usize,
+        gpid: Gpid,
+        from: Decree,
+        to: Decree,
+    ) -> Result<Vec<std::sync::Arc<words::Mutation>>, Violation> {
+        let Some(process) = &self.machines[index].process else { return Ok(Vec::new()) };
+        process.log.reader().read(gpid, from, to, LOG_READ_BYTES).map_err(crate::shell::log_failed)
+    }
+
+    /// A checkpoint arrived, whole or not at all, and takes the place of what is here, unless that is newer.
+    fn finish_fetch(
+        &mut self,
+        index: usize,
+        gpid: Gpid,
+        from: NodeId,
+        transfer: u64,
+        checkpoint: MutationId,
+    ) -> Result<io::Result<MutationId>, Violation> {
+        let Some(offer) = self.fetched(index, from, transfer) else {
+            return Ok(Err(io::ErrorKind::TimedOut.into()));
+        };
+        let node = self.machines[index].disk.node;
+        check(offer.beside.id == checkpoint, "S1", || {
+            format!("{node} fetched {} of {gpid} where {checkpoint} was offered", offer.beside.id)
+        })?;
+        let machine = &mut self.machines[index];
+        let Some(hosted) = machine.process.as_mut().and_then(|process| process.apps.get_mut(&gpid)) else {
+            return Ok(Err(io::ErrorKind::NotFound.into()));
+        };
+        if hosted.applied.decree >= checkpoint.decree {
+            return Ok(Err(io::Error::other("what is here is newer")));
+        }
+        if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
+            folder.put_beside(offer.beside.clone());
+        }
+        let taken = hosted.app.apply_checkpoint(ApplyMode::Learn, &offer.state);
+        let sessions = replica_core::Sessions::decode(&offer.beside.sessions);
+        let (Ok(()), Ok(sessions)) = (taken, sessions) else {
+            return Err(Violation { rule: "S12", what: format!("{node} can't read a checkpoint of {gpid}") });
+        };
+        (hosted.sessions, hosted.applied) = (sessions, checkpoint);
+        self.truth.on_installed(node, gpid, hosted)?;
+        if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
+            folder.tidy();
+        }
+        self.tally.note(Sometimes::LearnByCheckpoint);
+        Ok(Ok(checkpoint))
+    }
+
+    /// What a transfer brings, if it does not break and the other node still offers it.
+    fn fetched(&mut self, index: usize, from: NodeId, transfer: u64) -> Option<Offer> {
+        let broken = self.is_troubled() && self.dice.permille(self.plan.speed.broken_permille);
+        let &source = self.places.get(&from)?;
+        let machine = &self.machines[source];
+        let open =
+            self.network.is_open(source, index, self.now) && self.network.is_open(index, source, self.now);
+        let alive = machine.disk.node == from && machine.frozen_until <= self.now;
+        let offer = machine.process.as_ref()?.offers.get(&transfer)?;
+        (!broken && open && alive).then(|| offer.clone())
+    }
+}

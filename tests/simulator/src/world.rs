@@ -1,0 +1,251 @@
+//! The whole cluster, and the loop that drives it: take what comes next, let it happen, check everything.
+
+use std::collections::BTreeMap;
+
+use replica_core::{Event, Output};
+use words::{Envelope, Gpid, MetaToNode, NodeId, NodeToMeta, Reply};
+
+use crate::agenda::Agenda;
+use crate::clients::{Client, Running, Sent};
+use crate::clock::{Clock, Moment};
+use crate::dice::Dice;
+use crate::ending::Ending;
+use crate::history::History;
+use crate::invariants::Truth;
+use crate::machine::{Disk, Machine};
+use crate::meta_server::MetaServer;
+use crate::network::Network;
+use crate::plan::{Fault, Plan};
+use crate::sometimes::Tally;
+use crate::tally_app::OpId;
+use crate::trace::Trace;
+use crate::violation::Checked;
+use crate::work::Job;
+
+/// Everything there is.
+pub(crate) struct World<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) now: Moment,
+    pub(crate) agenda: Agenda<Happening>,
+    pub(crate) dice: Dice,
+    pub(crate) network: Network,
+    pub(crate) machines: Vec<Machine>,
+    /// On which machine each node's data directory is, or was.
+    pub(crate) places: BTreeMap<NodeId, usize>,
+    pub(crate) meta: MetaServer,
+    pub(crate) gpids: Vec<Gpid>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) running: BTreeMap<OpId, Running>,
+    pub(crate) history: History,
+    pub(crate) truth: Truth,
+    pub(crate) ending: Ending,
+    pub(crate) trace: &'a mut Trace,
+    pub(crate) tally: Tally,
+    pub(crate) events: u64,
+    /// Kept for its capacity.
+    pub(crate) output: Output,
+}
+
+/// What can come next.
+pub(crate) enum Happening {
+    /// A node looks at what arrived and at what is due.
+    Wake { machine: usize, epoch: u64 },
+    /// A message arrives.
+    Arrive { machine: usize, envelope: Envelope },
+    /// A node notices that another one's process is gone.
+    Refused { machine: usize, epoch: u64, peer: NodeId },
+    /// What was appended to a log is durable.
+    Synced { machine: usize, epoch: u64 },
+    /// Long work is done.
+    Finish { machine: usize, epoch: u64, job: Job },
+    /// A node tries to reach the meta server.
+    Connect { machine: usize, epoch: u64 },
+    /// A node's message reaches the meta server.
+    ToMeta { session: u64, message: NodeToMeta },
+    /// The meta server's message reaches a node.
+    FromMeta { machine: usize, session: u64, message: MetaToNode },
+    /// A node notices that its session broke.
+    SessionLost { machine: usize, session: u64 },
+    /// The meta server notices that a session broke.
+    SessionClosed { session: u64 },
+    /// The meta server has something due.
+    MetaWake { epoch: u64 },
+    /// The meta server's oldest command is durable.
+    MetaDurable { epoch: u64 },
+    /// A node's process starts.
+    Start { machine: usize },
+    /// A node that was asked to stop and did not is killed.
+    Kill { machine: usize, epoch: u64 },
+    /// The meta server starts.
+    StartMeta,
+    /// An operator wants the app to exist.
+    CreateApp,
+    /// A client wants to do something.
+    Think { client: usize },
+    /// A client tries its operation (again).
+    Try { op: OpId },
+    /// A client's request reaches a machine.
+    Request { machine: usize, op: OpId, attempt: u32, request: Sent },
+    /// An answer reaches a client.
+    Answer { op: OpId, attempt: u32, machine: usize, answer: Answer },
+    /// A client has waited long enough for an answer.
+    Patience { op: OpId, attempt: u32 },
+    /// Something goes wrong.
+    Trouble(Fault),
+    /// Nothing goes wrong any more.
+    Calm,
+    /// Is everybody well?
+    Visit,
+}
+
+/// What a client hears of a request.
+pub(crate) enum Answer {
+    /// The node's reply.
+    Reply(Reply),
+    /// There was no process to take it: surely not done.
+    NoProcess,
+    /// The connection broke: anything may have happened.
+    Broken,
+}
+
+impl<'a> World<'a> {
+    /// A cluster that is about to start.
+    pub(crate) fn new(seed: u64, trace: &'a mut Trace) -> Self {
+        let plan = Plan::draw(seed);
+        let mut dice = Dice::new(seed, 2);
+        let mut places = BTreeMap::new();
+        let mut machines = Vec::new();
+        for index in 0..plan.machines {
+            let node = NodeId(index as u128 + 1);
+            places.insert(node, index);
+            machines.push(Machine {
+                clock: draw_clock(&mut dice, plan.settings.clock_ratio_permille),
+                disk: Disk::empty(node),
+                process: None,
+                epoch: 0,
+                frozen_until: Moment::default(),
+                slow_until: Moment::default(),
+                strike: None,
+            });
+        }
+        let gpids = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
+        let meta_clock = draw_clock(&mut dice, plan.settings.clock_ratio_permille);
+        let mut world = Self {
+            now: Moment::default(),
+            agenda: Agenda::default(),
+            network: Network::new(plan.machines, plan.weather.clone()),
+            meta: MetaServer::new(meta_clock),
+            clients: Vec::new(),
+            running: BTreeMap::new(),
+            history: History::default(),
+            truth: Truth::new(&gpids),
+            ending: Ending::new(&gpids),
+            tally: Tally::default(),
+            events: 0,
+            output: Output::default(),
+            plan,
+            dice,
+            machines,
+            places,
+            gpids,
+            trace,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        self.put(Moment::default(), Happening::StartMeta);
+        for machine in 0..self.plan.machines {
+            let at = Moment(self.dice.between(0, 50_000_000));
+            self.put(at, Happening::Start { machine });
+        }
+        self.put(Moment(1_000_000), Happening::CreateApp);
+        self.begin_clients();
+        for (fault, mean) in self.plan.faults.clone() {
+            let first = Moment(300_000_000) + self.dice.around(mean);
+            self.put(first, Happening::Trouble(fault));
+        }
+        self.put(Moment::default() + self.plan.trouble, Happening::Calm);
+    }
+
+    /// Lets everything happen until all is well again, or something is wrong.
+    pub(crate) fn run(&mut self) -> Checked {
+        while !self.ending.is_over() {
+            let (at, happening) = self.agenda.take().expect("somebody always visits");
+            assert!(at >= self.now, "time went back");
+            self.now = at;
+            self.events += 1;
+            self.happen(happening)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn put(&mut self, at: Moment, happening: Happening) {
+        self.agenda.put(at, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) -> Checked {
+        match happening {
+            Happening::Wake { machine, epoch } => self.on_wake(machine, epoch),
+            Happening::Arrive { machine, envelope } => self.on_arrive(machine, envelope),
+            Happening::Refused { machine, epoch, peer } => {
+                if self.machines[machine].epoch == epoch {
+                    self.hand_in(machine, Event::PeerUnreachable(peer));
+                }
+                Ok(())
+            }
+            Happening::Synced { machine, epoch } => self.on_synced(machine, epoch),
+            Happening::Finish { machine, epoch, job } => self.on_finish(machine, epoch, job),
+            Happening::Connect { machine, epoch } => self.on_connect(machine, epoch),
+            Happening::ToMeta { session, message } => self.on_to_meta(session, message),
+            Happening::FromMeta { machine, session, message } => self.on_from_meta(machine, session, message),
+            Happening::SessionLost { machine, session } => self.on_session_lost(machine, session),
+            Happening::SessionClosed { session } => self.on_session_closed(session),
+            Happening::MetaWake { epoch } => self.on_meta_wake(epoch),
+            Happening::MetaDurable { epoch } => self.on_meta_durable(epoch),
+            Happening::Start { machine } => self.start(machine),
+            Happening::Kill { machine, epoch } => self.on_kill(machine, epoch),
+            Happening::StartMeta => self.start_meta(),
+            Happening::CreateApp => self.create_app(),
+            Happening::Think { client } => self.on_think(client),
+            Happening::Try { op } => self.on_try(op),
+            Happening::Request { machine, op, attempt, request } => {
+                self.on_request(machine, op, attempt, request)
+            }
+            Happening::Answer { op, attempt, machine, answer } => {
+                self.on_answer(op, attempt, machine, answer)
+            }
+            Happening::Patience { op, attempt } => self.on_patience(op, attempt),
+            Happening::Trouble(fault) => self.on_trouble(fault),
+            Happening::Calm => self.on_calm(),
+            Happening::Visit => self.on_visit(),
+        }
+    }
+
+    /// Whether faults may still strike.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.now < Moment::default() + self.plan.trouble
+    }
+}
+
+/// A clock within the bound on which leases rely: no two differ in rate by more.
+fn draw_clock(dice: &mut Dice, ratio_permille: u32) -> Clock {
+    let spread = u64::from(ratio_permille) * 1000;
+    Clock {
+        offset_ns: dice.between(0, 1 << 40),
+        // The slowest runs at 1, the fastest at that times the ratio.
+        rate_ppm: 1_000_000 + dice.pick(&[0, spread / 2, spread]),
+        wall_offset_us: 1_700_000_000_000_000 + dice.between(0, 10_000_000),
+    }
+}
+
+/// Writes a line of the trace: who, and what. Costs a comparison if no trace is kept.
+macro_rules! trace {
+    ($world:expr, $who:expr, $($what:tt)*) => {
+        if $world.trace.is_on() {
+            $world.trace.line($world.now, format_args!("{}", $who), format_args!($($what)*));
+        }
+    };
+}
+pub(crate) use trace;
