@@ -8,7 +8,7 @@ use crate::clock::Moment;
 /// A heap of (time, sequence, happening). Of two that are due at once the one that was put in first comes
 /// first, so that the order never depends on the heap.
 #[derive(Debug)]
-pub struct Agenda<T> {
+pub(crate) struct Agenda<T> {
     heap: BinaryHeap<Reverse<(Moment, u64, usize)>>,
     /// The happenings themselves; the heap moves only their places in here.
     slots: Vec<Option<T>>,
@@ -24,7 +24,7 @@ impl<T> Default for Agenda<T> {
 
 impl<T> Agenda<T> {
     /// Puts something in that is to happen then.
-    pub fn put(&mut self, at: Moment, happening: T) {
+    pub(crate) fn put(&mut self, at: Moment, happening: T) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -35,7 +35,7 @@ impl<T> Agenda<T> {
     }
 
     /// Takes out what comes next, and when.
-    pub fn take(&mut self) -> Option<(Moment, T)> {
+    pub(crate) fn take(&mut self) -> Option<(Moment, T)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;
         self.free.push(slot);
         let happening = self.slots[slot].take().expect("every entry of the heap has its slot filled");

@@ -8,11 +8,11 @@ use words::{Now, Time};
 
 /// A true instant, in nanoseconds since the simulation began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub u64);
+pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
     /// Later than everything.
-    pub const NEVER: Self = Self(u64::MAX);
+    pub(crate) const NEVER: Self = Self(u64::MAX);
 }
 
 impl Add<Duration> for Moment {
@@ -46,32 +46,32 @@ impl fmt::Display for Moment {
 /// One machine's clocks. The monotonic one starts anywhere and runs at a rate of its own (§5.2); the wall
 /// clock is anything.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// What the monotonic clock showed when the simulation began.
-    pub offset_ns: u64,
+    pub(crate) offset_ns: u64,
     /// Its nanoseconds in a true millisecond: 1,000,000 is exact.
-    pub rate_ppm: u64,
+    pub(crate) rate_ppm: u64,
     /// What the wall clock showed when the simulation began; a fault makes it jump.
-    pub wall_offset_us: u64,
+    pub(crate) wall_offset_us: u64,
 }
 
 impl Clock {
     /// What the machine's clocks show at a true instant.
     #[must_use]
-    pub fn now(&self, moment: Moment) -> Now {
+    pub(crate) fn now(&self, moment: Moment) -> Now {
         Now { time: self.time(moment), wall_us: self.wall_offset_us + moment.0 / 1000 }
     }
 
     /// What its monotonic clock shows at a true instant.
     #[must_use]
-    pub fn time(&self, moment: Moment) -> Time {
+    pub(crate) fn time(&self, moment: Moment) -> Time {
         let passed = u128::from(moment.0) * u128::from(self.rate_ppm) / 1_000_000;
         Time(self.offset_ns + u64::try_from(passed).expect("a simulation is short"))
     }
 
     /// The first true instant at which its monotonic clock shows `time` or more.
     #[must_use]
-    pub fn moment(&self, time: Time) -> Moment {
+    pub(crate) fn moment(&self, time: Time) -> Moment {
         if time == Time::NEVER {
             return Moment::NEVER;
         }

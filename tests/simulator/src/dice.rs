@@ -7,42 +7,42 @@ use rand_pcg::Pcg64Mcg;
 
 /// A seeded generator with the few questions that a simulation asks.
 #[derive(Clone, Debug)]
-pub struct Dice(Pcg64Mcg);
+pub(crate) struct Dice(Pcg64Mcg);
 
 impl Dice {
     /// The generator of this seed; `stream` keeps what is drawn for different purposes apart.
     #[must_use]
-    pub fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         Self(Pcg64Mcg::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream))
     }
 
     /// Whether something that happens this many times in a thousand happens now.
-    pub fn permille(&mut self, likelihood: u32) -> bool {
+    pub(crate) fn permille(&mut self, likelihood: u32) -> bool {
         likelihood > 0 && self.0.random_range(0..1000) < likelihood
     }
 
     /// One of `low..=high`.
-    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0.random_range(low..=high)
     }
 
     /// An index below `count`, which is not 0.
-    pub fn index(&mut self, count: usize) -> usize {
+    pub(crate) fn index(&mut self, count: usize) -> usize {
         self.0.random_range(0..count)
     }
 
     /// One of `choices`, which is not empty.
-    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 
     /// A span from `range`, all equally likely.
-    pub fn span(&mut self, range: Spans) -> Duration {
+    pub(crate) fn span(&mut self, range: Spans) -> Duration {
         Duration::from_micros(self.between(range.low_us, range.high_us))
     }
 
     /// A span around `mean`: from nothing to many times as long, the short ones more often.
-    pub fn around(&mut self, mean: Duration) -> Duration {
+    pub(crate) fn around(&mut self, mean: Duration) -> Duration {
         let unit = self.0.random_range(1..=1_000_000_u32);
         let times = -(f64::from(unit) / 1e6).ln();
         Duration::from_micros((mean.as_micros() as f64 * times) as u64)
@@ -51,23 +51,23 @@ impl Dice {
 
 /// A range of spans, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spans {
+pub(crate) struct Spans {
     /// The shortest.
-    pub low_us: u64,
+    pub(crate) low_us: u64,
     /// The longest.
-    pub high_us: u64,
+    pub(crate) high_us: u64,
 }
 
 impl Spans {
     /// From `low_us` to `high_us` microseconds.
     #[must_use]
-    pub const fn us(low_us: u64, high_us: u64) -> Self {
+    pub(crate) const fn us(low_us: u64, high_us: u64) -> Self {
         Self { low_us, high_us }
     }
 
     /// From `low_ms` to `high_ms` milliseconds.
     #[must_use]
-    pub const fn ms(low_ms: u64, high_ms: u64) -> Self {
+    pub(crate) const fn ms(low_ms: u64, high_ms: u64) -> Self {
         Self { low_us: low_ms * 1000, high_us: high_ms * 1000 }
     }
 }

@@ -35,8 +35,8 @@ impl World<'_> {
             Fault::Blackout => self.black_out()?,
             Fault::Stop => self.ask_to_stop(victim),
             Fault::Freeze => {
-                let until = self.now + self.freeze_span();
-                self.strike_soon(victim, Strike::Freeze(until));
+                let span = self.freeze_span();
+                self.strike_soon(victim, Strike::Freeze(span));
             }
             Fault::Cut => self.cut_some(),
             Fault::CutOne => {

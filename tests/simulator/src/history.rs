@@ -14,7 +14,7 @@ use crate::violation::{Checked, Violation, check};
 
 /// What an operation is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Open a session.
     Open,
     /// Add to the sum of this key.
@@ -66,14 +66,14 @@ impl Partition {
 
 /// Every operation of a run.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     operations: Vec<Operation>,
     partitions: BTreeMap<Gpid, Partition>,
 }
 
 impl History {
     /// A client begins an operation.
-    pub fn begin(&mut self, gpid: Gpid, action: Action, now: Moment) -> OpId {
+    pub(crate) fn begin(&mut self, gpid: Gpid, action: Action, now: Moment) -> OpId {
         let floor = self.partitions.entry(gpid).or_default().ended;
         self.operations.push(Operation { gpid, action, began: now, floor, end: None, effect: None });
         OpId(self.operations.len() as u64 - 1)
@@ -83,7 +83,7 @@ impl History {
     ///
     /// # Errors
     /// V3, V4.
-    pub fn apply(&mut self, gpid: Gpid, decree: Decree, additions: &[(OpId, u8, i64)]) -> Checked {
+    pub(crate) fn apply(&mut self, gpid: Gpid, decree: Decree, additions: &[(OpId, u8, i64)]) -> Checked {
         let partition = self.partitions.entry(gpid).or_default();
         partition.applied = decree;
         for &(op, key, amount) in additions {
@@ -110,7 +110,7 @@ impl History {
     ///
     /// # Errors
     /// V1, V2, V4.
-    pub fn done(&mut self, op: OpId, decree: Decree, answer: &AppAnswer) -> Result<bool, Violation> {
+    pub(crate) fn done(&mut self, op: OpId, decree: Decree, answer: &AppAnswer) -> Result<bool, Violation> {
         let operation = &mut self.operations[op.0 as usize];
         let partition = self.partitions.entry(operation.gpid).or_default();
         let gpid = operation.gpid;
@@ -154,7 +154,7 @@ impl History {
     ///
     /// # Errors
     /// V3.
-    pub fn failed(&mut self, op: OpId) -> Checked {
+    pub(crate) fn failed(&mut self, op: OpId) -> Checked {
         let operation = &mut self.operations[op.0 as usize];
         operation.end = Some(End::Failed);
         check(operation.effect.is_none(), "V3", || {
@@ -163,32 +163,26 @@ impl History {
     }
 
     /// The client gave up and can't know.
-    pub fn unknown(&mut self, op: OpId) {
+    pub(crate) fn unknown(&mut self, op: OpId) {
         self.operations[op.0 as usize].end = Some(End::Unknown);
     }
 
     /// The highest decree that a client was told of.
     #[must_use]
-    pub fn ended(&self, gpid: Gpid) -> Decree {
+    pub(crate) fn ended(&self, gpid: Gpid) -> Decree {
         self.partitions.get(&gpid).map_or(Decree::ZERO, |partition| partition.ended)
     }
 
     /// The last decree that anybody applied.
     #[must_use]
-    pub fn applied(&self, gpid: Gpid) -> Decree {
+    pub(crate) fn applied(&self, gpid: Gpid) -> Decree {
         self.partitions.get(&gpid).map_or(Decree::ZERO, |partition| partition.applied)
     }
 
     /// Number of operations that were begun.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.operations.len()
-    }
-
-    /// Whether none was begun.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
     }
 }
 

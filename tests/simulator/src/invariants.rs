@@ -82,7 +82,7 @@ impl Truth {
     }
 
     /// A node took a step: each of its replicas is looked at.
-    pub(crate) fn after_step(&mut self, index: usize, mut scene: Scene<'_>) -> Checked {
+    pub(crate) fn after_step(&mut self, index: usize, scene: Scene<'_>) -> Checked {
         let gpids: Vec<Gpid> = self.partitions.keys().copied().collect();
         for gpid in gpids {
             let process = scene.machines[index].process.as_ref();

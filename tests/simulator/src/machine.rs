@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
 use replica_log::{MemoryFolder, PrepareLog};
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
 
 use crate::clock::{Clock, Moment};
-use crate::shadow::Shadow;
+use crate::shadow::{self, Shadow};
 use crate::tally_app::{OpId, Shelf, TallyApp};
+use crate::violation::{Checked, Violation, check};
 
 /// A machine of the cluster.
-pub struct Machine {
+pub(crate) struct Machine {
     pub(crate) clock: Clock,
     pub(crate) disk: Disk,
     pub(crate) process: Option<Process>,
@@ -29,8 +31,8 @@ pub struct Machine {
 pub(crate) enum Strike {
     /// The process dies.
     Crash(Loss),
-    /// The process stands still until then.
-    Freeze(Moment),
+    /// The process stands still for so long.
+    Freeze(Duration),
 }
 
 /// What a crash does to what was written and not synced.
@@ -52,6 +54,8 @@ pub(crate) struct Disk {
     pub(crate) apps: BTreeMap<Gpid, Folder>,
     /// What the checker knows to be durable in the log.
     pub(crate) shadow: BTreeMap<Gpid, Shadow>,
+    /// Whether that is surely all: nothing was on its way to the disk when the process ended, or it was lost.
+    pub(crate) settled: bool,
 }
 
 /// One app's folder: what the app keeps, and what the framework keeps beside it for each checkpoint.
@@ -205,6 +209,7 @@ impl Disk {
             log: Arc::new(MemoryFolder::new()),
             apps: BTreeMap::new(),
             shadow: BTreeMap::new(),
+            settled: true,
         }
     }
 
@@ -225,12 +230,29 @@ impl Disk {
 
     /// Records are durable now.
     pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)]) {
-        for (_, record) in records {
-            let gpid = record.gpid();
-            if !self.shadow.entry(gpid).or_default().on_record(record) {
-                self.shadow.remove(&gpid);
+        shadow::fold(&mut self.shadow, records.iter().map(|(_, record)| record));
+    }
+
+    /// S10: what a log holds when it is opened is durable, and all that was durable is there, above what the
+    /// apps have.
+    pub(crate) fn on_opened(&mut self, records: &[Record]) -> Checked {
+        let mut found = BTreeMap::new();
+        shadow::fold(&mut found, records);
+        for (&gpid, before) in self.shadow.iter().filter(|_| self.settled) {
+            let durable = self.durable(gpid);
+            let lost = before.above(durable.max(before.installed));
+            let lost =
+                lost.filter(|id| found.get(&gpid).and_then(|now| now.identity_at(id.decree)) != Some(*id));
+            if let Some(id) = lost.min() {
+                let what = format!("{} lost {id} of {gpid}, which was durable in its log", self.node);
+                return Err(Violation { rule: "S10", what });
             }
+            check(found.get(&gpid).is_some_and(|now| now.ballot >= before.ballot), "S5", || {
+                format!("{} lost ballot {} of {gpid}, which was durable in its log", self.node, before.ballot)
+            })?;
         }
+        self.shadow = found;
+        Ok(())
     }
 }
 

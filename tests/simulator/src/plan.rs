@@ -10,78 +10,78 @@ use crate::network::Weather;
 
 /// Everything about a run that its seed decides before it begins.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Machines, each with a replica server.
-    pub machines: usize,
+    pub(crate) machines: usize,
     /// Replicas that each partition should have.
-    pub replicas: u32,
+    pub(crate) replicas: u32,
     /// Partitions of the one app.
-    pub partitions: u32,
+    pub(crate) partitions: u32,
     /// Clients.
-    pub clients: usize,
+    pub(crate) clients: usize,
     /// How clients behave.
-    pub habits: Habits,
+    pub(crate) habits: Habits,
     /// The nodes' settings.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// The meta server's settings.
-    pub meta: MetaSettings,
+    pub(crate) meta: MetaSettings,
     /// Bytes in one segment of the prepare log.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// How messages fare.
-    pub weather: Weather,
+    pub(crate) weather: Weather,
     /// How long the machines' work takes.
-    pub speed: Speed,
+    pub(crate) speed: Speed,
     /// What goes wrong, how often.
-    pub faults: Vec<(Fault, Duration)>,
+    pub(crate) faults: Vec<(Fault, Duration)>,
     /// For how long things go wrong; then everything is healed and must recover.
-    pub trouble: Duration,
+    pub(crate) trouble: Duration,
     /// How many in a thousand connections to a dead process are noticed as refused at once (§5.6).
-    pub refused_permille: u32,
+    pub(crate) refused_permille: u32,
 }
 
 /// How clients behave.
 #[derive(Clone, Debug)]
-pub struct Habits {
+pub(crate) struct Habits {
     /// Between two operations of a client.
-    pub think: Duration,
+    pub(crate) think: Duration,
     /// Operations in flight a client.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// How many in a thousand are reads.
-    pub read_permille: u32,
+    pub(crate) read_permille: u32,
     /// How many in a thousand additions go without a session.
-    pub stray_permille: u32,
+    pub(crate) stray_permille: u32,
     /// How many in a thousand requests go to a node by chance.
-    pub astray_permille: u32,
+    pub(crate) astray_permille: u32,
     /// Different sums.
-    pub keys: u8,
+    pub(crate) keys: u8,
     /// After this long without an answer a request is tried elsewhere.
-    pub patience: Duration,
+    pub(crate) patience: Duration,
     /// After this long an operation is given up.
-    pub limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 /// How long the machines' work takes.
 #[derive(Clone, Debug)]
-pub struct Speed {
+pub(crate) struct Speed {
     /// From an arrival until the node looks at it, together with what arrived meanwhile.
-    pub wake: Spans,
+    pub(crate) wake: Spans,
     /// A sync of the log.
-    pub sync: Spans,
+    pub(crate) sync: Spans,
     /// A sync while the disk is slow.
-    pub slow_sync: Spans,
+    pub(crate) slow_sync: Spans,
     /// A checkpoint, the reading of a log, the creation and removal of a replica.
-    pub work: Spans,
+    pub(crate) work: Spans,
     /// The transfer of a checkpoint.
-    pub transfer: Spans,
+    pub(crate) transfer: Spans,
     /// How many in a thousand transfers break.
-    pub broken_permille: u32,
+    pub(crate) broken_permille: u32,
     /// A command made durable by the meta server.
-    pub meta_commit: Spans,
+    pub(crate) meta_commit: Spans,
 }
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A node's process or machine dies; what was not synced is lost, kept or torn.
     Crash,
     /// All nodes die at once, the meta server too.
@@ -127,7 +127,7 @@ const ALL_FAULTS: [(Fault, u64, u64); 12] = [
 impl Plan {
     /// What this seed decides.
     #[must_use]
-    pub fn draw(seed: u64) -> Self {
+    pub(crate) fn draw(seed: u64) -> Self {
         let dice = &mut Dice::new(seed, 1);
         let machines = dice.pick(&[3, 3, 4, 5]);
         let settings = settings(dice);
@@ -165,17 +165,19 @@ fn habits(dice: &mut Dice) -> Habits {
 
 fn settings(dice: &mut Dice) -> Settings {
     let lease_ms = dice.pick(&[200, 500, 500, 1_000]);
+    let window = dice.pick(&[1, 4, 64]);
     Settings {
         heartbeat: Duration::from_millis(lease_ms / 5),
         lease: Duration::from_millis(lease_ms),
         prepare_timeout: Duration::from_millis(dice.pick(&[300, 1_000])),
         failure_timeout: Duration::from_millis(dice.pick(&[600, 1_500])),
         learn_timeout: Duration::from_millis(dice.pick(&[1_500, 5_000])),
-        window: dice.pick(&[1, 4, 64]),
+        window,
         queue: dice.pick(&[2, 8_192]),
         batch: dice.pick(&[1, 4, 1_024]),
-        list_tail: dice.pick(&[1, 8, 32, 1_024]),
-        resend_batch: dice.pick(&[1, 8, 128]),
+        // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
+        list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
+        resend_batch: 2 * window + dice.pick(&[1, 8, 128]),
         checkpoint_decrees: dice.pick(&[5, 30, 100, 200_000]),
         checkpoint_interval: Duration::from_millis(dice.pick(&[700, 5_000, 60_000])),
         mutation_2pc_min_replica_count: dice.pick(&[1, 2, 2]),
@@ -186,6 +188,7 @@ fn settings(dice: &mut Dice) -> Settings {
 fn weather(dice: &mut Dice) -> Weather {
     Weather {
         delay: dice.pick(&[Spans::us(50, 500), Spans::us(100, 5_000), Spans::ms(1, 30)]),
+        stray_permille: dice.pick(&[0, 0, 50, 1_000]),
         late_permille: dice.pick(&[0, 5, 30]),
         late: dice.pick(&[Spans::ms(10, 300), Spans::ms(100, 3_000)]),
         loss_permille: dice.pick(&[0, 0, 5, 50]),

@@ -27,6 +27,7 @@ impl World<'_> {
         let options = Options { segment_bytes: self.plan.segment_bytes };
         let (log, opened) = PrepareLog::open(Arc::new((*machine.disk.log).clone()), options)
             .map_err(|error| Violation { rule: "log", what: error.to_string() })?;
+        machine.disk.on_opened(&opened.records)?;
         let mut replay = Replay::new();
         for record in &opened.records {
             replay.on_record(record);
@@ -108,6 +109,7 @@ impl World<'_> {
                 if matches!(outcome, Crash::Torn(_)) {
                     self.tally.note(Sometimes::TornTail);
                 }
+                machine.disk.settled |= outcome == Crash::Lose;
                 machine.disk.log.crash(outcome);
             }
             Loss::Everything => {
@@ -148,6 +150,7 @@ impl World<'_> {
         machine.frozen_until = Moment::default();
         let peer = machine.disk.node;
         let Some(process) = machine.process.take() else { return };
+        machine.disk.settled = process.syncing.is_empty();
         for waiting in process.waiting.into_values() {
             if self.dice.permille(self.plan.refused_permille) {
                 let at = self.now + self.network.stream_delay(&mut self.dice);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use words::{Ballot, Decree, MutationId, Record};
+use words::{Ballot, Decree, Gpid, MutationId, Record};
 
 /// One partition in one machine's log.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,16 @@ pub(crate) struct Shadow {
     pub(crate) installed: Decree,
     /// The identities, by the raise-or-replace rule (§4.6).
     list: BTreeMap<Decree, MutationId>,
+}
+
+/// Takes notice of records that are durable, in log order.
+pub(crate) fn fold<'a>(shadows: &mut BTreeMap<Gpid, Shadow>, records: impl IntoIterator<Item = &'a Record>) {
+    for record in records {
+        let gpid = record.gpid();
+        if !shadows.entry(gpid).or_default().on_record(record) {
+            shadows.remove(&gpid);
+        }
+    }
 }
 
 impl Shadow {
@@ -58,10 +68,5 @@ impl Shadow {
     /// What is above `decree`, in order.
     pub(crate) fn above(&self, decree: Decree) -> impl Iterator<Item = MutationId> + '_ {
         self.list.range(decree.next()..).map(|(_, &id)| id)
-    }
-
-    /// Nothing up to `decree` is asked for any more.
-    pub(crate) fn forget(&mut self, decree: Decree) {
-        self.list = self.list.split_off(&decree.next());
     }
 }

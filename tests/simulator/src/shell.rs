@@ -149,7 +149,8 @@ impl World<'_> {
                 }
                 self.crash(index, loss);
             }
-            Strike::Freeze(until) => {
+            Strike::Freeze(span) => {
+                let until = self.now + span;
                 if midway {
                     self.tally.note(Sometimes::FreezeMidway);
                 }
@@ -239,9 +240,9 @@ impl World<'_> {
         if let Fate::Arrives(first, second) = self.network.send(&mut self.dice, index, to, self.now) {
             if let Some(second) = second {
                 let envelope = envelope.clone();
-                self.put(self.now + second, Happening::Arrive { machine: to, envelope });
+                self.put(second, Happening::Arrive { machine: to, envelope });
             }
-            self.put(self.now + first, Happening::Arrive { machine: to, envelope });
+            self.put(first, Happening::Arrive { machine: to, envelope });
         }
         Ok(())
     }
@@ -266,9 +267,9 @@ impl World<'_> {
 
     /// `sender` notices that the process of `peer`, on `machine`, is gone, if that news gets through.
     pub(crate) fn notice_gone(&mut self, sender: usize, machine: usize, peer: words::NodeId) {
-        if let Fate::Arrives(delay, _) = self.network.send(&mut self.dice, machine, sender, self.now) {
+        if let Fate::Arrives(at, _) = self.network.send(&mut self.dice, machine, sender, self.now) {
             let epoch = self.machines[sender].epoch;
-            self.put(self.now + delay, Happening::Refused { machine: sender, epoch, peer });
+            self.put(at, Happening::Refused { machine: sender, epoch, peer });
         }
     }
 

@@ -12,7 +12,7 @@ use replicated_app::{
 
 /// Names one operation of one client, once in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OpId(pub u64);
+pub(crate) struct OpId(pub(crate) u64);
 
 impl fmt::Display for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +22,7 @@ impl fmt::Display for OpId {
 
 /// What can be asked of the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// Adds to a sum; answers the new sum.
     Add {
         /// Which operation this is: lets the checker see where each took effect.
@@ -42,7 +42,7 @@ pub enum Request {
 impl Request {
     /// As the client sends it.
     #[must_use]
-    pub fn encode(self) -> Bytes {
+    pub(crate) fn encode(self) -> Bytes {
         let mut bytes = Vec::with_capacity(18);
         match self {
             Self::Add { op, key, amount } => {
@@ -57,7 +57,7 @@ impl Request {
 
     /// What a client sent, if it makes sense.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [1, key, rest @ ..] if rest.len() == 16 => Some(Self::Add {
                 op: OpId(number(rest, 0)?),
@@ -76,7 +76,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
 
 /// The number in an answer.
 #[must_use]
-pub fn answered(answer: &AppAnswer) -> Option<i64> {
+pub(crate) fn answered(answer: &AppAnswer) -> Option<i64> {
     number(answer.as_ref().ok()?, 0).map(u64::cast_signed)
 }
 
@@ -125,7 +125,7 @@ impl State {
 /// The durable part of one app: its newest whole checkpoint. Shared with the machine's disk, which outlives
 /// the app.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf(Arc<Mutex<Option<State>>>);
+pub(crate) struct Shelf(Arc<Mutex<Option<State>>>);
 
 impl Shelf {
     fn put(&self, state: State) {
@@ -139,7 +139,7 @@ impl Shelf {
 
 /// Sums by key.
 #[derive(Debug)]
-pub struct TallyApp {
+pub(crate) struct TallyApp {
     state: State,
     shelf: Shelf,
     /// What the last batch added, for the checker.
@@ -149,24 +149,24 @@ pub struct TallyApp {
 impl TallyApp {
     /// The app with whatever is durable on its shelf.
     #[must_use]
-    pub fn open(shelf: &Shelf) -> Self {
+    pub(crate) fn open(shelf: &Shelf) -> Self {
         Self { state: shelf.get().unwrap_or_default(), shelf: shelf.clone(), additions: Vec::new() }
     }
 
     /// What the last batch added, in its order.
     #[must_use]
-    pub fn additions(&self) -> &[(OpId, u8, i64)] {
+    pub(crate) fn additions(&self) -> &[(OpId, u8, i64)] {
         &self.additions
     }
 
     /// The last decree that was applied.
     #[must_use]
-    pub fn applied(&self) -> Decree {
+    pub(crate) fn applied(&self) -> Decree {
         self.state.applied
     }
 
     /// All sums.
-    pub fn sums(&self) -> impl Iterator<Item = (u8, i64)> + '_ {
+    pub(crate) fn sums(&self) -> impl Iterator<Item = (u8, i64)> + '_ {
         self.state.sums.iter().map(|(key, sum)| (*key, *sum))
     }
 }

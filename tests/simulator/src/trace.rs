@@ -26,12 +26,12 @@ impl Trace {
 
     /// Whether lines are kept.
     #[must_use]
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.on
     }
 
     /// One line: who did what, and when. Nothing is formatted unless lines are kept.
-    pub fn line(&mut self, now: Moment, who: Arguments<'_>, what: Arguments<'_>) {
+    pub(crate) fn line(&mut self, now: Moment, who: Arguments<'_>, what: Arguments<'_>) {
         if self.on {
             writeln!(self.text, "{now} {who:<8} {what}").expect("a string takes every line");
         }

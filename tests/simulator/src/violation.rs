@@ -18,12 +18,12 @@ impl fmt::Display for Violation {
 }
 
 /// Nothing was wrong, or this was.
-pub type Checked = Result<(), Violation>;
+pub(crate) type Checked = Result<(), Violation>;
 
 /// `Ok` if the condition holds, else the violation of `rule` that `what` describes.
 ///
 /// # Errors
 /// If the condition does not hold.
-pub fn check(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Checked {
+pub(crate) fn check(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { rule, what: what() }) }
 }

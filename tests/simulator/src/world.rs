@@ -128,7 +128,7 @@ impl<'a> World<'a> {
                 strike: None,
             });
         }
-        let gpids = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
+        let gpids: Vec<Gpid> = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
         let meta_clock = draw_clock(&mut dice, plan.settings.clock_ratio_permille);
         let mut world = Self {
             now: Moment::default(),
