@@ -177,7 +177,7 @@ fn settings(dice: &mut Dice) -> Settings {
         batch: dice.pick(&[1, 4, 1_024]),
         // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
         list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
-        resend_batch: 2 * window + dice.pick(&[1, 8, 128]),
+        resend_batch: 2 * window + dice.pick(&[16, 32, 128]),
         checkpoint_decrees: dice.pick(&[5, 30, 100, 200_000]),
         checkpoint_interval: Duration::from_millis(dice.pick(&[700, 5_000, 60_000])),
         mutation_2pc_min_replica_count: dice.pick(&[1, 2, 2]),
@@ -201,7 +201,7 @@ fn speed(dice: &mut Dice) -> Speed {
         wake: dice.pick(&[Spans::us(1, 20), Spans::us(10, 1_000)]),
         sync: dice.pick(&[Spans::us(50, 300), Spans::us(200, 6_000), Spans::ms(1, 40)]),
         slow_sync: dice.pick(&[Spans::ms(50, 400), Spans::ms(300, 2_000)]),
-        work: dice.pick(&[Spans::us(100, 3_000), Spans::ms(5, 200)]),
+        work: dice.pick(&[Spans::us(100, 3_000), Spans::ms(2, 60)]),
         transfer: dice.pick(&[Spans::ms(1, 20), Spans::ms(20, 800)]),
         broken_permille: dice.pick(&[0, 100, 400]),
         meta_commit: dice.pick(&[Spans::us(100, 2_000), Spans::ms(1, 80)]),

@@ -33,6 +33,7 @@ impl Trace {
     /// One line: who did what, and when. Nothing is formatted unless lines are kept.
     pub(crate) fn line(&mut self, now: Moment, who: Arguments<'_>, what: Arguments<'_>) {
         if self.on {
+            let who = who.to_string();
             writeln!(self.text, "{now} {who:<8} {what}").expect("a string takes every line");
         }
     }
