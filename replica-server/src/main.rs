@@ -1,2 +1,12 @@
-//! Begun.
-fn main() {}
+//! The replica server with the apps that ship.
+
+use std::process::ExitCode;
+
+use replicated_app::Registry;
+
+fn main() -> ExitCode {
+    let registry = Registry::new();
+    #[cfg(feature = "shipped-apps")]
+    let registry = registry.with(counter::CounterType);
+    replica_server::main(registry)
+}

@@ -1,0 +1,507 @@
+//! The apps of this node: opened, applied to, read, checkpointed, offered to others and replaced by what others
+//! offered. Belongs to the shard's thread; what takes long is given to workers and comes back as [`WorkDone`].
+
+mod app;
+mod fetch;
+mod folder;
+mod framework;
+mod offers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use replica_core::{ApplyTask, Event, RecoveredApp};
+use replicated_app::AppInfo;
+use words::{Decree, Gpid, MutationId, Refusal, Reply, Signature};
+
+use app::HostedApp;
+pub(crate) use app::SharedRegistry;
+use fetch::Fetch;
+use folder::ReplicaFolder;
+pub(crate) use offers::{Offer, Offers};
+
+use crate::durable;
+use crate::workers::Workers;
+
+/// All apps of this node.
+pub(crate) struct Apps {
+    replicas: PathBuf,
+    registry: SharedRegistry,
+    offers: Arc<Offers>,
+    workers: Workers,
+    slots: BTreeMap<Gpid, Slot>,
+    last_generation: u64,
+}
+
+/// The place of one replica's app.
+struct Slot {
+    info: AppInfo,
+    folder: ReplicaFolder,
+    /// `None` while it is being made, and once it failed.
+    app: Option<HostedApp>,
+    /// The generation of `app`, or the one being made; reports about another one are late.
+    generation: u64,
+    checkpoint: Checkpoint,
+    /// Learnings that wait for a checkpoint at this decree or further.
+    offers_wanted: Vec<(Signature, Decree)>,
+    /// The fetch under way: its generation, and how to cancel it.
+    fetch: Option<(u64, Arc<AtomicBool>)>,
+}
+
+/// One checkpoint of an app at a time.
+#[derive(Default)]
+struct Checkpoint {
+    running: bool,
+    /// The core waits for a `CheckpointDone`.
+    wanted: bool,
+}
+
+/// A piece of work that ended.
+pub(crate) enum WorkDone {
+    /// It concerns only the core.
+    Event(Event),
+    /// A new app.
+    Created { gpid: Gpid, generation: u64, result: io::Result<HostedApp> },
+    /// A checkpoint of a generation's app.
+    Checkpointed { gpid: Gpid, generation: u64, result: io::Result<MutationId> },
+    /// A checkpoint of another node, opened in a generation that does not count yet.
+    Fetched { gpid: Gpid, signature: Signature, generation: u64, result: io::Result<HostedApp> },
+    /// Nobody needs to know.
+    Tidied,
+}
+
+/// A checkpoint to fetch, as the core asks for it.
+pub(crate) struct FetchTask {
+    pub(crate) gpid: Gpid,
+    pub(crate) signature: Signature,
+    /// Where the node that offers it can be reached; `None` if nobody said.
+    pub(crate) address: Option<String>,
+    pub(crate) transfer: u64,
+    pub(crate) checkpoint: MutationId,
+}
+
+impl Apps {
+    /// No apps yet; removes what an earlier life left lying around.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn new(
+        data: &Path,
+        registry: SharedRegistry,
+        offers: Arc<Offers>,
+        workers: Workers,
+    ) -> io::Result<Self> {
+        let replicas = data.join("replicas");
+        std::fs::create_dir_all(&replicas)?;
+        durable::sync_folder(data)?;
+        folder::remove_set_aside(&replicas);
+        Ok(Self { replicas, registry, offers, workers, slots: BTreeMap::new(), last_generation: 0 })
+    }
+
+    /// Opens the app of a replica that is noted as being here.
+    pub(crate) fn recover(&mut self, gpid: Gpid, info: &AppInfo) -> RecoveredApp {
+        let folder = ReplicaFolder::new(&self.replicas, gpid);
+        folder.remove_leftovers();
+        let current = folder.current();
+        let generation = *current.as_ref().unwrap_or(&0);
+        self.last_generation = self.last_generation.max(generation);
+        let opened = current
+            .and_then(|number| HostedApp::open(&self.registry, gpid, info, &folder.generation(number)));
+        let mut slot = Slot::new(info.clone(), folder, generation);
+        let durable = match opened {
+            Ok(app) => {
+                let durable = app.durable();
+                slot.app = Some(app);
+                Ok(durable)
+            }
+            Err(error) => {
+                tracing::error!(%gpid, %error, "the replica's app can't be opened; it is to be learned afresh");
+                Err(error)
+            }
+        };
+        self.slots.insert(gpid, slot);
+        RecoveredApp { gpid, durable }
+    }
+
+    /// Applies a committed mutation.
+    pub(crate) fn apply(&mut self, task: &ApplyTask) -> Event {
+        let gpid = task.gpid;
+        let Some(slot) = self.slots.get_mut(&gpid) else { return no_app(gpid) };
+        let Some(app) = &mut slot.app else { return no_app(gpid) };
+        match catch_unwind(AssertUnwindSafe(|| app.apply(&task.mutation))) {
+            Ok(answers) => Event::Applied { gpid, decree: task.mutation.id.decree, answers },
+            Err(_) => {
+                // What the app's memory is worth now, nobody knows; other partitions go on.
+                slot.app = None;
+                let reason = format!("the app panicked while it applied {}", task.mutation.id);
+                Event::ReplicaFailed { gpid, reason }
+            }
+        }
+    }
+
+    /// Answers a read from the app's state as it is now.
+    pub(crate) fn read(&self, gpid: Gpid, request: &[u8]) -> Reply {
+        let Some(app) = self.slots.get(&gpid).and_then(|slot| slot.app.as_ref()) else {
+            return Reply::Refused(Refusal::UnknownPartition);
+        };
+        let read = catch_unwind(AssertUnwindSafe(|| app.read(request)));
+        read.map_or(Reply::Unknown, |(decree, answer)| Reply::Done { decree, answer })
+    }
+
+    /// Makes an empty app.
+    pub(crate) fn create(&mut self, gpid: Gpid, info: AppInfo) {
+        let generation = self.new_generation();
+        let folder = ReplicaFolder::new(&self.replicas, gpid);
+        let (slot_folder, slot_info) = (folder.clone(), info.clone());
+        let registry = Arc::clone(&self.registry);
+        self.workers.use_disk(
+            move || {
+                // Remains of a replica that is not noted any more: the log says what exists.
+                if let Some(aside) = folder.set_aside(generation)? {
+                    durable::remove_folder(&aside)?;
+                }
+                HostedApp::open(&registry, gpid, &info, &folder.make_generation(generation)?)
+            },
+            move |result| WorkDone::Created { gpid, generation, result },
+        );
+        self.slots.insert(gpid, Slot::new(slot_info, slot_folder, generation));
+    }
+
+    /// Closes an app and deletes its data.
+    pub(crate) fn remove(&mut self, gpid: Gpid) {
+        let number = self.new_generation();
+        let app = self.slots.remove(&gpid).and_then(Slot::into_app);
+        let folder = ReplicaFolder::new(&self.replicas, gpid);
+        self.workers.use_disk(
+            move || {
+                app.map_or(Ok(()), |app| app.close(true))?;
+                folder.set_aside(number)?.map_or(Ok(()), |aside| durable::remove_folder(&aside))
+            },
+            move |result| {
+                if let Err(error) = result {
+                    tracing::warn!(%gpid, %error, "can't delete all data of a removed replica");
+                }
+                WorkDone::Event(Event::Removed { gpid })
+            },
+        );
+    }
+
+    /// Writes a checkpoint of what is applied now.
+    pub(crate) fn checkpoint(&mut self, gpid: Gpid, events: &mut Vec<Event>) {
+        match self.slots.get_mut(&gpid) {
+            Some(slot) => {
+                slot.checkpoint.wanted = true;
+                self.begin_checkpoint(gpid, events);
+            }
+            None => events.push(Event::CheckpointDone { gpid, result: Err(gone()) }),
+        }
+    }
+
+    /// Makes a checkpoint at `at_least` or further ready to be fetched.
+    pub(crate) fn offer(
+        &mut self,
+        gpid: Gpid,
+        signature: Signature,
+        at_least: Decree,
+        events: &mut Vec<Event>,
+    ) {
+        match self.slots.get_mut(&gpid) {
+            Some(slot) => {
+                slot.offers_wanted.push((signature, at_least));
+                self.serve_offers(gpid, events);
+            }
+            None => events.push(Event::CheckpointOffered { gpid, signature, result: Err(gone()) }),
+        }
+    }
+
+    /// Fetches a checkpoint from another node, to take the app's place.
+    pub(crate) fn fetch(&mut self, task: FetchTask, events: &mut Vec<Event>) {
+        let FetchTask { gpid, signature, address, transfer, checkpoint } = task;
+        let generation = self.new_generation();
+        let (Some(slot), Some(address)) = (self.slots.get_mut(&gpid), address) else {
+            events.push(Event::CheckpointInstalled { gpid, signature, result: Err(gone()) });
+            return;
+        };
+        let cancelled = slot.begin_fetch(generation);
+        let info = slot.info.clone();
+        let folder = slot.folder.clone();
+        let fetch = Fetch { gpid, info, folder, generation, address, transfer, checkpoint, cancelled };
+        let (registry, runtime) = (Arc::clone(&self.registry), self.workers.runtime.clone());
+        self.workers.use_network(
+            move || fetch.run(&registry, &runtime),
+            move |result| WorkDone::Fetched { gpid, signature, generation, result },
+        );
+    }
+
+    /// Takes in the end of a piece of work.
+    pub(crate) fn work_done(&mut self, done: WorkDone, events: &mut Vec<Event>) {
+        match done {
+            WorkDone::Event(event) => events.push(event),
+            WorkDone::Tidied => {}
+            WorkDone::Created { gpid, generation, result } => {
+                if let Some(slot) = self.slots.get_mut(&gpid).filter(|slot| slot.generation == generation) {
+                    let result = result.and_then(|app| {
+                        slot.folder.make_current(generation)?;
+                        slot.app = Some(app);
+                        Ok(())
+                    });
+                    events.push(Event::Created { gpid, result });
+                }
+            }
+            WorkDone::Checkpointed { gpid, generation, result } => {
+                self.checkpoint_done(gpid, generation, result, events);
+            }
+            WorkDone::Fetched { gpid, signature, generation, result } => {
+                let result = result.and_then(|app| self.install(gpid, generation, app, events));
+                if let Err(error) = &result {
+                    tracing::warn!(%gpid, %error, "a checkpoint was not installed");
+                }
+                events.push(Event::CheckpointInstalled { gpid, signature, result });
+            }
+        }
+    }
+
+    /// Ends all apps; what they have not made durable is in the prepare log.
+    pub(crate) fn close(self) {
+        for (gpid, slot) in self.slots {
+            if let Some(Err(error)) = slot.into_app().map(|app| app.close(false)) {
+                tracing::warn!(%gpid, %error, "an app did not close cleanly");
+            }
+        }
+    }
+
+    fn new_generation(&mut self) -> u64 {
+        self.last_generation += 1;
+        self.last_generation
+    }
+
+    /// Begins a checkpoint unless one is running: its end then begins another if need be.
+    fn begin_checkpoint(&mut self, gpid: Gpid, events: &mut Vec<Event>) {
+        let Some(slot) = self.slots.get_mut(&gpid) else { return };
+        if slot.checkpoint.running {
+            return;
+        }
+        let generation = slot.generation;
+        let begun = slot.app.as_mut().ok_or_else(gone).and_then(HostedApp::begin_checkpoint);
+        match begun {
+            Ok(Some(pending)) => {
+                slot.checkpoint.running = true;
+                self.workers.use_disk(
+                    move || pending.run(),
+                    move |result| WorkDone::Checkpointed { gpid, generation, result },
+                );
+            }
+            Ok(None) => {
+                let durable = slot.app.as_ref().map(HostedApp::durable).ok_or_else(gone);
+                self.report_checkpoint(gpid, durable, events);
+            }
+            Err(error) => self.report_checkpoint(gpid, Err(error), events),
+        }
+    }
+
+    fn checkpoint_done(
+        &mut self,
+        gpid: Gpid,
+        generation: u64,
+        result: io::Result<MutationId>,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&gpid).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        slot.checkpoint.running = false;
+        if let (Ok(identity), Some(app)) = (&result, &mut slot.app) {
+            app.checkpoint_is_durable(*identity);
+        }
+        if let Err(error) = &result {
+            tracing::warn!(%gpid, %error, "a checkpoint failed; the older one still counts");
+        }
+        self.report_checkpoint(gpid, result, events);
+    }
+
+    /// Tells everybody who waited for a checkpoint how it ended.
+    fn report_checkpoint(&mut self, gpid: Gpid, result: io::Result<MutationId>, events: &mut Vec<Event>) {
+        let Some(slot) = self.slots.get_mut(&gpid) else { return };
+        if let Err(error) = &result {
+            for (signature, _) in slot.offers_wanted.drain(..) {
+                let error = io::Error::new(error.kind(), error.to_string());
+                events.push(Event::CheckpointOffered { gpid, signature, result: Err(error) });
+            }
+        }
+        if std::mem::take(&mut slot.checkpoint.wanted) {
+            events.push(Event::CheckpointDone { gpid, result });
+        }
+        self.serve_offers(gpid, events);
+    }
+
+    /// Links what is durable for those that it is enough for; begins a checkpoint for the others. Not while a
+    /// checkpoint is being written: it may remove the files of the one before.
+    fn serve_offers(&mut self, gpid: Gpid, events: &mut Vec<Event>) {
+        let Some(slot) = self.slots.get_mut(&gpid) else { return };
+        if slot.checkpoint.running || slot.offers_wanted.is_empty() {
+            return;
+        }
+        let Some(app) = &slot.app else {
+            self.report_checkpoint(gpid, Err(gone()), events);
+            return;
+        };
+        let (durable, applied) = (app.durable().decree, app.applied().decree);
+        let (ready, wanting): (Vec<_>, Vec<_>) = std::mem::take(&mut slot.offers_wanted)
+            .into_iter()
+            .partition(|&(_, at_least)| durable != Decree::ZERO && at_least <= durable);
+        let (waiting, hopeless): (Vec<_>, Vec<_>) =
+            wanting.into_iter().partition(|&(_, at_least)| durable < applied && at_least <= applied);
+        slot.offers_wanted = waiting;
+        for (signature, at_least) in hopeless {
+            let error = format!("nothing is applied at {at_least} or further: {applied} is the last");
+            let result = Err(io::Error::new(io::ErrorKind::NotFound, error));
+            events.push(Event::CheckpointOffered { gpid, signature, result });
+        }
+        for (signature, _) in ready {
+            self.offer_durable(gpid, signature, events);
+        }
+        if self.slots.get(&gpid).is_some_and(|slot| !slot.offers_wanted.is_empty()) {
+            self.begin_checkpoint(gpid, events);
+        }
+    }
+
+    /// Links the newest durable checkpoint, and lets a worker make an offer of it.
+    fn offer_durable(&self, gpid: Gpid, signature: Signature, events: &mut Vec<Event>) {
+        let Some((slot, app)) = self.slots.get(&gpid).and_then(|slot| Some((slot, slot.app.as_ref()?)))
+        else {
+            return;
+        };
+        match link_offer(&self.offers, &slot.folder, app) {
+            Ok((number, linked)) => {
+                let offers = Arc::clone(&self.offers);
+                self.workers.use_disk(
+                    move || offers.add(gpid, number, linked).map(|identity| (identity, number)),
+                    move |result| WorkDone::Event(Event::CheckpointOffered { gpid, signature, result }),
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%gpid, %error, "a checkpoint can't be offered");
+                events.push(Event::CheckpointOffered { gpid, signature, result: Err(error) });
+            }
+        }
+    }
+
+    /// Puts a fetched checkpoint's generation in the place of the app: the one step (§6.2).
+    fn install(
+        &mut self,
+        gpid: Gpid,
+        generation: u64,
+        app: HostedApp,
+        events: &mut Vec<Event>,
+    ) -> io::Result<MutationId> {
+        let slot = self.slots.get_mut(&gpid);
+        let wanted = slot.filter(|slot| slot.fetch.as_ref().is_some_and(|(number, _)| *number == generation));
+        let Some(slot) = wanted else {
+            self.discard(app);
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "not wanted any more"));
+        };
+        slot.fetch = None;
+        let checkpoint = app.applied();
+        if let Some(old) = &slot.app
+            && old.applied().decree >= checkpoint.decree
+        {
+            // It got there by itself meanwhile: an app never goes back (S11).
+            let error = format!("the replica has applied {} already", old.applied());
+            self.discard(app);
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, error));
+        }
+        if let Err(error) = slot.folder.make_current(generation) {
+            // Which of the two counts at the next start is not known: neither can be used on.
+            slot.app = None;
+            events.push(Event::ReplicaFailed { gpid, reason: format!("installing a checkpoint: {error}") });
+            return Err(error);
+        }
+        let old = slot.app.replace(app);
+        slot.generation = generation;
+        let was_running = std::mem::take(&mut slot.checkpoint.running);
+        if let Some(old) = old {
+            self.discard(old);
+        }
+        if was_running {
+            self.report_checkpoint(gpid, Ok(checkpoint), events);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Ends an app whose generation does not count, and deletes it.
+    fn discard(&self, app: HostedApp) {
+        let generation = app.generation().to_owned();
+        self.workers.use_disk(
+            move || app.close(true).and_then(|()| durable::remove_folder(&generation)),
+            |result| {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "can't delete an old generation now; the next start does");
+                }
+                WorkDone::Tidied
+            },
+        );
+    }
+}
+
+impl Slot {
+    fn new(info: AppInfo, folder: ReplicaFolder, generation: u64) -> Self {
+        Self {
+            info,
+            folder,
+            app: None,
+            generation,
+            checkpoint: Checkpoint::default(),
+            offers_wanted: Vec::new(),
+            fetch: None,
+        }
+    }
+
+    /// Notes a fetch, in the place of an older one.
+    fn begin_fetch(&mut self, generation: u64) -> Arc<AtomicBool> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        self.cancel_fetch();
+        self.fetch = Some((generation, Arc::clone(&cancelled)));
+        cancelled
+    }
+
+    fn cancel_fetch(&mut self) {
+        if let Some((_, cancelled)) = self.fetch.take() {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn into_app(mut self) -> Option<HostedApp> {
+        self.cancel_fetch();
+        self.app
+    }
+}
+
+fn link_offer(
+    offers: &Offers,
+    folder: &ReplicaFolder,
+    app: &HostedApp,
+) -> io::Result<(u64, app::LinkedCheckpoint)> {
+    let number = offers.new_number()?;
+    let offer = folder.offer(number);
+    match app.link_checkpoint(&offer) {
+        Ok(linked) => Ok((number, linked)),
+        Err(error) => {
+            let _ = durable::remove_folder(&offer);
+            Err(error)
+        }
+    }
+}
+
+fn no_app(gpid: Gpid) -> Event {
+    Event::ReplicaFailed { gpid, reason: "it has no app".to_owned() }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the replica has no app, or the other node no known address")
+}

@@ -1,0 +1,139 @@
+//! Who this node is: what its data directory says (§1, §7.3), and the lock that keeps others out of it.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `lock` | nothing; locked while a process uses the directory |
+//! | `node` | the node's UUID and its name in `config.ini`, a line each; written once |
+//! | `life` | a number, raised durably at each start |
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use words::{Life, NodeId};
+
+use crate::StartError;
+use crate::durable;
+
+/// A data directory, locked for this process.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Who owns it.
+    pub(crate) node: NodeId,
+    /// The life that began now.
+    pub(crate) life: Life,
+    /// Unlocked when it is dropped, and by the kernel when the process ends in any way.
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Takes the directory for the node called `name` and begins a life; makes it if there is none.
+    ///
+    /// # Errors
+    /// It is in use, belongs to a node of another name, or can't be read or written.
+    pub(crate) fn open(path: &Path, name: &str) -> Result<Self, StartError> {
+        let failed = |what: &str, error: &io::Error| {
+            StartError::new(format!("data directory {}: can't {what}: {error}", path.display()))
+        };
+        fs::create_dir_all(path).map_err(|error| failed("make it", &error))?;
+        let lock = File::create(path.join("lock")).map_err(|error| failed("open its lock file", &error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            if error == rustix::io::Errno::WOULDBLOCK {
+                return StartError::new(format!(
+                    "data directory {} is in use by another process: stop that one first",
+                    path.display()
+                ));
+            }
+            failed("lock it", &error.into())
+        })?;
+        let node = read_or_give_identity(path, name)?;
+        let life = begin_life(path).map_err(|error| failed("begin a life in its file `life`", &error))?;
+        Ok(Self { path: path.to_owned(), node, life, _lock: lock })
+    }
+}
+
+fn read_or_give_identity(path: &Path, name: &str) -> Result<NodeId, StartError> {
+    let file = path.join("node");
+    let failed = |error: &io::Error| StartError::new(format!("file {}: {error}", file.display()));
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let node = uuid::Uuid::new_v4();
+            durable::replace(&file, format!("{node}\n{name}\n").as_bytes()).map_err(|e| failed(&e))?;
+            return Ok(NodeId(node.as_u128()));
+        }
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut lines = text.lines();
+    let node = lines.next().and_then(|line| uuid::Uuid::parse_str(line).ok());
+    let (Some(node), Some(owner)) = (node, lines.next()) else {
+        return Err(StartError::new(format!(
+            "file {} is damaged: it should hold the node's UUID and its name, a line each",
+            file.display()
+        )));
+    };
+    if owner != name {
+        return Err(StartError::new(format!(
+            "data directory {} belongs to node `{owner}`, not to `{name}`: give `{name}` a directory of its own",
+            path.display()
+        )));
+    }
+    Ok(NodeId(node.as_u128()))
+}
+
+/// A file that was there and can't be read stops the start: life 1 again could make messages to an earlier
+/// life 1 count (§1).
+fn begin_life(path: &Path) -> io::Result<Life> {
+    let file = path.join("life");
+    let last: u64 = match fs::read_to_string(&file) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it should hold a number"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    durable::replace(&file, format!("{}\n", last + 1).as_bytes())?;
+    Ok(Life(last + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_stays_and_a_life_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(folder.path(), "replica1").unwrap();
+        let (node, life) = (first.node, first.life);
+        drop(first);
+        let second = DataFolder::open(folder.path(), "replica1").unwrap();
+        assert_eq!(second.node, node);
+        assert_eq!((life, second.life), (Life(1), Life(2)));
+    }
+
+    #[test]
+    fn refuses_a_directory_in_use_or_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(folder.path(), "replica1").unwrap();
+        let in_use = DataFolder::open(folder.path(), "replica1").unwrap_err().to_string();
+        assert!(in_use.contains("in use"), "{in_use}");
+        drop(first);
+        let other = DataFolder::open(folder.path(), "replica2").unwrap_err().to_string();
+        assert!(other.contains("belongs to node `replica1`"), "{other}");
+    }
+
+    #[test]
+    fn refuses_damaged_files_instead_of_starting_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(DataFolder::open(folder.path(), "replica1").unwrap());
+        fs::write(folder.path().join("life"), "").unwrap();
+        assert!(DataFolder::open(folder.path(), "replica1").is_err());
+        fs::write(folder.path().join("life"), "7").unwrap();
+        fs::write(folder.path().join("node"), "x").unwrap();
+        assert!(DataFolder::open(folder.path(), "replica1").is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! The way to the shard's thread: two queues, drained together.
+//!
+//! What comes from outside is bounded: a full queue makes peers' streams wait and answers clients `Busy`. What
+//! comes back from work that the shard itself started never waits, or the log thread and the shard could wait
+//! for each other; there is at most one such report for each batch and each piece of work under way.
+
+use proto::OperationKind;
+use replica_core::LogSequence;
+use tokio::sync::mpsc;
+use words::{Envelope, Gpid, MetaToNode, NodeId};
+
+use crate::hosted::WorkDone;
+use crate::replies::ReplyTo;
+
+/// Letters (batches, mostly) that wait at most.
+const CAPACITY: usize = 1024;
+/// Letters taken in one turn at most.
+pub(crate) const TURN_LIMIT: usize = CAPACITY;
+
+/// What comes from outside.
+pub(crate) enum Mail {
+    /// From another node; for one stream in the order in which it was sent.
+    Peer(Vec<Envelope>),
+    /// Nobody listens at that node's address.
+    PeerUnreachable(NodeId),
+    /// A session with the meta server began.
+    MetaConnected,
+    /// From the meta server.
+    Meta(MetaToNode),
+    /// From clients.
+    Requests(Vec<Request>),
+    /// The process is to end: hand over what can be.
+    Stop,
+    /// End the thread.
+    Exit,
+}
+
+/// One client request.
+pub(crate) struct Request {
+    /// For which partition.
+    pub(crate) gpid: Gpid,
+    /// What it asks for.
+    pub(crate) operation: OperationKind,
+    /// Whom to answer.
+    pub(crate) reply: ReplyTo,
+}
+
+/// What comes back from work that the shard started.
+pub(crate) enum Report {
+    /// All records up to this one are durable.
+    LogDurable(LogSequence),
+    /// A piece of long work ended.
+    Work(WorkDone),
+}
+
+/// Where mail is put.
+pub(crate) type MailSender = mpsc::Sender<Mail>;
+/// Where reports are put.
+pub(crate) type ReportSender = mpsc::UnboundedSender<Report>;
+
+/// The shard's end of both queues.
+pub(crate) struct Mailbox {
+    /// From outside.
+    pub(crate) mail: mpsc::Receiver<Mail>,
+    /// From within.
+    pub(crate) reports: mpsc::UnboundedReceiver<Report>,
+}
+
+/// A mailbox and the ways to it.
+pub(crate) fn mailbox() -> (MailSender, ReportSender, Mailbox) {
+    let (mail_sender, mail) = mpsc::channel(CAPACITY);
+    let (report_sender, reports) = mpsc::unbounded_channel();
+    (mail_sender, report_sender, Mailbox { mail, reports })
+}
+
+impl Mailbox {
+    /// Waits until something is there or `span` has passed; then takes all that waits, up to the limit.
+    pub(crate) async fn take(
+        &mut self,
+        span: std::time::Duration,
+        mail: &mut Vec<Mail>,
+        reports: &mut Vec<Report>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = self.reports.recv_many(reports, TURN_LIMIT) => {}
+            count = self.mail.recv_many(mail, TURN_LIMIT) => {
+                if count == 0 {
+                    // Nobody can send any more.
+                    mail.push(Mail::Exit);
+                }
+            }
+            () = tokio::time::sleep(span) => {}
+        }
+        while reports.len() < TURN_LIMIT
+            && let Ok(report) = self.reports.try_recv()
+        {
+            reports.push(report);
+        }
+        while mail.len() < TURN_LIMIT
+            && let Ok(letter) = self.mail.try_recv()
+        {
+            mail.push(letter);
+        }
+    }
+}

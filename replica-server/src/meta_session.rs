@@ -1,0 +1,78 @@
+//! The session with the meta server: this node's beacons, reports and proposals one way, configurations and
+//! commands the other. While there is none, the node serves on (§5).
+
+use proto::pb::meta_client::MetaClient;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio_stream::wrappers::ReceiverStream;
+use words::NodeToMeta;
+
+use crate::jitter;
+use crate::mailbox::{Mail, MailSender};
+use crate::wire::{self, META_LIMIT};
+
+/// Turns' worth of messages that wait at most; what does not fit is dropped, the core asks again.
+pub(crate) const QUEUE: usize = 256;
+
+/// Keeps a session with the first meta server that answers, for as long as the shard lives.
+pub(crate) async fn run(addresses: Vec<String>, mut outgoing: Receiver<Vec<NodeToMeta>>, mail: MailSender) {
+    let mut known_down = false;
+    for address in addresses.iter().cycle() {
+        match converse(address, &mut outgoing, &mail).await {
+            Ok(()) => return,
+            Err((began, error)) => {
+                if began || !known_down {
+                    tracing::warn!(address, error = %*error, "no session with the meta server; serving on without");
+                }
+                known_down = true;
+            }
+        }
+        tokio::time::sleep(jitter::between(20, 200)).await;
+    }
+}
+
+type Ended = (bool, Box<dyn std::error::Error + Send + Sync>);
+
+/// One session. `Ok` once the shard has ended; otherwise whether the session had begun, and how it ended.
+async fn converse(
+    address: &str,
+    outgoing: &mut Receiver<Vec<NodeToMeta>>,
+    mail: &MailSender,
+) -> Result<(), Ended> {
+    let channel = wire::connect(address).await.map_err(|error| (false, error.into()))?;
+    // Meant for an earlier session.
+    while outgoing.try_recv().is_ok() {}
+    if mail.send(Mail::MetaConnected).await.is_err() {
+        return Ok(());
+    }
+    let (messages, stream) = mpsc::channel(QUEUE);
+    let write = async {
+        while let Some(batch) = outgoing.recv().await {
+            for message in batch {
+                if messages.send(message.into()).await.is_err() {
+                    return std::future::pending().await; // the session broke: reading says how
+                }
+            }
+        }
+    };
+    let mut client =
+        MetaClient::new(channel).max_encoding_message_size(META_LIMIT).max_decoding_message_size(META_LIMIT);
+    let read = async {
+        let mut incoming = client.node_session(ReceiverStream::new(stream)).await?.into_inner();
+        tracing::info!(address, "a session with the meta server begins");
+        while let Some(message) = incoming.message().await? {
+            match message.try_into() {
+                Ok(message) => {
+                    if mail.send(Mail::Meta(message)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(malformed) => tracing::warn!(%malformed, "the meta server sent nonsense"),
+            }
+        }
+        Err("the meta server ended it".into())
+    };
+    tokio::select! {
+        ended = read => ended.map_err(|error| (true, error)),
+        () = write => Ok(()),
+    }
+}

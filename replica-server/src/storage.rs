@@ -1,0 +1,47 @@
+//! Recovery at start: the prepare log is read, the apps that it says are here are opened, and what both hold is put
+//! together by `replica_core::Replay`.
+
+use std::sync::Arc;
+
+use replica_core::{RecoveredReplica, Replay};
+use replica_log::{Damage, Opened, PrepareLog, RealFolder};
+
+use crate::StartError;
+use crate::hosted::Apps;
+use crate::identity::DataFolder;
+
+/// Opens the prepare log of a data directory.
+///
+/// # Errors
+/// It can't be read or written, or is of another version. Damaged records are no error: they cost the partitions
+/// that they may have touched (§7.2).
+pub(crate) fn open_log(data: &DataFolder, segment_bytes: u64) -> Result<(PrepareLog, Opened), StartError> {
+    let path = data.path.join("log");
+    let failed =
+        |error: &dyn std::fmt::Display| StartError::new(format!("prepare log {}: {error}", path.display()));
+    let folder = RealFolder::open(&path).map_err(|error| failed(&error))?;
+    PrepareLog::open(Arc::new(folder), replica_log::Options { segment_bytes }).map_err(|error| failed(&error))
+}
+
+/// Replays the log, opens the apps, and answers what this node's replicas are.
+pub(crate) fn recover(opened: &Opened, apps: &mut Apps) -> Vec<RecoveredReplica> {
+    let mut replay = Replay::new();
+    for record in &opened.records {
+        replay.on_record(record);
+    }
+    match &opened.damage {
+        Damage::None => {}
+        Damage::Partitions(gpids) => {
+            for &gpid in gpids {
+                tracing::error!(%gpid, "the prepare log is damaged: the replica is to be learned afresh");
+                replay.damaged(gpid);
+            }
+        }
+        Damage::All => {
+            tracing::error!("the prepare log is damaged: all replicas of this node are to be learned afresh");
+            replay.damaged_all();
+        }
+    }
+    let recovered = replay.replicas().map(|(gpid, info)| apps.recover(gpid, info)).collect();
+    replay.finish(recovered)
+}
