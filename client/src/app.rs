@@ -1,0 +1,268 @@
+//! Operations on one app: finds the primary, sends, and sends again until the outcome is known or the deadline
+//! has passed (§8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::OperationKind;
+use tokio::time::{Instant, timeout_at};
+use words::{AppInfo, Gpid, Write, WriteKind};
+
+use crate::backoff::{Pause, jittered};
+use crate::link::Delivery;
+use crate::meta::{AppConfiguration, MetaError};
+use crate::operation::{Next, Trail};
+use crate::routes::{Route, Routes};
+use crate::session::Session;
+use crate::{Cluster, Failure, Outcome, partition_of};
+
+/// Between two attempts to open an app while no meta server answers.
+const BETWEEN_ATTEMPTS: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(150);
+
+/// One app of a cluster. Clones share everything; operations may run concurrently, and those that do share
+/// frames.
+#[derive(Clone, Debug)]
+pub struct App {
+    shared: Arc<Shared>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    cluster: Cluster,
+    info: AppInfo,
+    routes: Routes,
+    /// By partition index.
+    sessions: Vec<Session>,
+}
+
+impl App {
+    /// Opens an app by its name.
+    ///
+    /// # Errors
+    /// [`MetaError::NotFound`] if there is no such app; [`MetaError::Unreachable`] if no meta server answers
+    /// within the cluster's timeout.
+    pub async fn open(cluster: &Cluster, name: &str) -> Result<Self, MetaError> {
+        let timeout = cluster.options().timeout;
+        let deadline = Instant::now() + timeout;
+        let configuration = loop {
+            match cluster.meta().query_configuration(name).await {
+                Err(MetaError::Unreachable(_)) if Instant::now() + BETWEEN_ATTEMPTS.end < deadline => {
+                    tokio::time::sleep(jittered(BETWEEN_ATTEMPTS)).await;
+                }
+                answer => break answer?,
+            }
+        };
+        let AppConfiguration { app: info, .. } = configuration.clone();
+        let sessions = (0..info.partition_count).map(|_| Session::default()).collect();
+        let routes = Routes::new(Arc::clone(cluster.meta()), &configuration);
+        Ok(Self { shared: Arc::new(Shared { cluster: cluster.clone(), info, routes, sessions }), timeout })
+    }
+
+    /// The app, as the meta server described it.
+    #[must_use]
+    pub fn info(&self) -> &AppInfo {
+        &self.shared.info
+    }
+
+    /// The same app, with another time limit for each operation.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// Writes: the app of `key`'s partition applies `request`, once (V4).
+    pub async fn write(&self, key: &[u8], request: Bytes) -> Outcome<Bytes> {
+        if let Some(failure) = self.too_large(&request) {
+            return Outcome::Failed(failure);
+        }
+        let gpid = self.partition(key);
+        let mut trail = Trail::default();
+        let deadline = Instant::now() + self.timeout;
+        let ended = timeout_at(deadline, self.shared.write(gpid, request, &mut trail)).await;
+        ended.unwrap_or_else(|_| trail.end(self.timeout))
+    }
+
+    /// Reads at the primary, under its leases (§5.3). Never ends as unknown.
+    pub async fn read(&self, key: &[u8], request: Bytes) -> Outcome<Bytes> {
+        self.run(key, OperationKind::Read(request)).await
+    }
+
+    /// Reads by a round through all replicas, as writes go (rDSN's `rpc_request_is_write_operation`). Needs no
+    /// lease. Never ends as unknown.
+    pub async fn read_as_write(&self, key: &[u8], request: Bytes) -> Outcome<Bytes> {
+        let write = Write { session: None, kind: WriteKind::Read, payload: request };
+        self.run(key, OperationKind::Write(write)).await
+    }
+
+    async fn run(&self, key: &[u8], kind: OperationKind) -> Outcome<Bytes> {
+        let request = match &kind {
+            OperationKind::Read(request) => request,
+            OperationKind::Write(write) => &write.payload,
+        };
+        if let Some(failure) = self.too_large(request) {
+            return Outcome::Failed(failure);
+        }
+        let mut trail = Trail::default();
+        let deadline = Instant::now() + self.timeout;
+        let ended = timeout_at(deadline, self.shared.run(self.partition(key), &kind, &mut trail)).await;
+        match ended {
+            Ok(Ended::With(outcome)) => outcome,
+            // A read has no number, so its session can't have expired.
+            Ok(Ended::SessionExpired) | Err(_) => trail.end(self.timeout),
+        }
+    }
+
+    fn partition(&self, key: &[u8]) -> Gpid {
+        let info = &self.shared.info;
+        Gpid { app: info.id, partition: partition_of(key, info.partition_count) }
+    }
+
+    fn too_large(&self, request: &Bytes) -> Option<Failure> {
+        let (size, limit) = (request.len(), self.shared.cluster.options().max_write_bytes);
+        (size > limit).then_some(Failure::TooLarge { size, limit })
+    }
+}
+
+/// How an operation with a certain number ended.
+enum Ended {
+    With(Outcome<Bytes>),
+    /// Surely not done under that number.
+    SessionExpired,
+}
+
+impl Shared {
+    /// One write, in as many sessions as it takes; each that expires says that it was not done there.
+    async fn write(&self, gpid: Gpid, request: Bytes, trail: &mut Trail) -> Outcome<Bytes> {
+        let session = &self.sessions[gpid.partition as usize];
+        loop {
+            let Some(numbered) = session.number().await else {
+                if let Err(failure) = self.open_session(gpid, session, trail).await {
+                    return Outcome::Failed(failure);
+                }
+                continue;
+            };
+            let stamp = numbered.stamp();
+            let write = Write { session: Some(stamp), kind: WriteKind::Update, payload: request.clone() };
+            match self.run(gpid, &OperationKind::Write(write), trail).await {
+                Ended::With(outcome) => return outcome,
+                Ended::SessionExpired => session.expired(stamp.session),
+            }
+        }
+    }
+
+    /// Opens the session with a partition, unless somebody did meanwhile. Two may get opened if an answer is
+    /// lost; the one that nobody uses expires.
+    async fn open_session(&self, gpid: Gpid, session: &Session, trail: &mut Trail) -> Result<(), Failure> {
+        let Some(_opening) = session.begin_opening().await else {
+            return Ok(());
+        };
+        let write = Write { session: None, kind: WriteKind::OpenSession, payload: Bytes::new() };
+        let answer = match self.run(gpid, &OperationKind::Write(write), trail).await {
+            Ended::With(Outcome::Done { answer, .. }) => answer,
+            Ended::With(Outcome::Failed(failure)) => return Err(failure),
+            Ended::With(Outcome::Unknown) | Ended::SessionExpired => Bytes::new(),
+        };
+        let number = answer[..].try_into().map(u64::from_le_bytes);
+        session.opened(number.map_err(|_| Failure::NotUnderstood("no session was opened".into()))?);
+        Ok(())
+    }
+
+    /// Sends one operation until it has an end. Runs until the caller's deadline drops it.
+    async fn run(&self, gpid: Gpid, kind: &OperationKind, trail: &mut Trail) -> Ended {
+        loop {
+            let seen = self.routes.version();
+            let route = self.routes.primary(gpid);
+            let next = match &route {
+                Some(route) => self.send(gpid, kind, route, seen, trail).await,
+                None => {
+                    trail.last = format!("partition {gpid} has no primary");
+                    // Asking has its own pace.
+                    Next::Ask { pause: Pause::Asking }
+                }
+            };
+            let pause = match next {
+                Next::End(outcome) => return Ended::With(outcome),
+                Next::NewSession => return Ended::SessionExpired,
+                Next::Follow { ballot, primary } if self.routes.take_hint(gpid, ballot, primary) => continue,
+                Next::Follow { .. } => self.ask(gpid, &route, seen, trail, Pause::Soon).await,
+                Next::Ask { pause } => self.ask(gpid, &route, seen, trail, pause).await,
+                Next::Again { pause } => Ok(Some(pause)),
+            };
+            match pause {
+                Ok(Some(pause)) => tokio::time::sleep(pause.length(self.cluster.options())).await,
+                Ok(None) => {}
+                Err(failure) => return Ended::With(trail.fail(failure)),
+            }
+        }
+    }
+
+    /// Sends it once and waits for what becomes of it.
+    async fn send(
+        &self,
+        gpid: Gpid,
+        kind: &OperationKind,
+        route: &Route,
+        seen: u64,
+        trail: &mut Trail,
+    ) -> Next {
+        let submitted = match self.cluster.links().to(&route.address).await {
+            Ok(link) => link.submit(gpid, kind.clone()).await,
+            Err(why) => Err(why),
+        };
+        let delivery = match submitted {
+            Ok(delivery) => {
+                trail.sent(kind);
+                self.wait(gpid, delivery, route, seen).await
+            }
+            Err(why) => Delivery::NotSent(why),
+        };
+        trail.judge(delivery, kind, &route.name)
+    }
+
+    /// Waits for an answer. While the server is silent, looks now and then whether another one is primary: then
+    /// the answer is not waited for any longer.
+    async fn wait(
+        &self,
+        gpid: Gpid,
+        mut delivery: tokio::sync::oneshot::Receiver<Delivery>,
+        route: &Route,
+        mut seen: u64,
+    ) -> Delivery {
+        let lost = |_| Delivery::Lost("the connection broke".into());
+        let patience = self.cluster.options().attempt_timeout;
+        for patience in [patience, patience * 2, patience * 4] {
+            if let Ok(delivered) = tokio::time::timeout(patience, &mut delivery).await {
+                return delivered.unwrap_or_else(lost);
+            }
+            tokio::select! {
+                delivered = &mut delivery => return delivered.unwrap_or_else(lost),
+                _ = self.routes.refresh(seen) => seen = self.routes.version(),
+            }
+            if self.routes.primary(gpid).as_ref() != Some(route) {
+                break;
+            }
+        }
+        Delivery::Lost("does not answer".into())
+    }
+
+    /// Asks the meta server who is primary. Returns how long to pause before the next sending: not at all if the
+    /// primary is another one than before.
+    async fn ask(
+        &self,
+        gpid: Gpid,
+        before: &Option<Route>,
+        seen: u64,
+        trail: &mut Trail,
+        pause: Pause,
+    ) -> Result<Option<Pause>, Failure> {
+        match self.routes.refresh(seen).await {
+            Err(MetaError::NotFound(_)) => return Err(Failure::UnknownApp(self.info.name.clone())),
+            Err(error) if before.is_none() => trail.last = error.to_string(),
+            Ok(()) | Err(_) => {}
+        }
+        let now = self.routes.primary(gpid);
+        Ok(if now.is_some() && now != *before { None } else { Some(pause) })
+    }
+}
