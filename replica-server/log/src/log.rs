@@ -282,8 +282,7 @@ impl PrepareLog {
     /// segment can have a torn tail (§7.2).
     fn roll(&mut self) -> io::Result<()> {
         self.sync()?;
-        let number = self.active_segment().number + 1;
-        let draft = Draft::write(&*self.files, number, &self.state.live)?;
+        let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.live)?;
         let published = draft.publish(&*self.files);
         let (segment, file) = self.poison_unless(published)?;
         self.state.segments.push_back(segment);

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+mod content;
+
+use self::content::{Content, Pick};
 use crate::{File, FileSystem};
 
 /// What a power cut does to what was not synced.
@@ -17,6 +20,17 @@ pub enum Crash {
     /// Of the names and of each file, some part from the front survives, and the last sector of what survives
     /// in a file may be zeros or rubbish. The number picks how much and which.
     Torn(u64),
+}
+
+impl Crash {
+    /// How many of `unsynced` changes survive.
+    fn kept(self, unsynced: usize, pick: &mut Pick) -> usize {
+        match self {
+            Self::Lose => 0,
+            Self::Keep => unsynced,
+            Self::Torn(_) => pick.below(unsynced + 1),
+        }
+    }
 }
 
 /// A folder in memory. Clones are handles to the same folder.
@@ -46,27 +60,6 @@ enum NameChange {
     Remove(String),
 }
 
-/// What is in a file: as a reader sees it, and how to get from there back to what is durable.
-#[derive(Debug, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    /// What was done since the last sync, and how to undo it.
-    unsynced: Vec<Change>,
-    /// A sync failed: the system takes what was written before it for clean and will never write it (§7.1).
-    sync_failed: bool,
-}
-
-#[derive(Debug)]
-struct Change {
-    offset: usize,
-    /// Bytes written at `offset`; 0 if the file was cut there.
-    written: usize,
-    /// What stood from `offset` on, as far as it was overwritten or cut.
-    before: Vec<u8>,
-    /// The file's length before.
-    length: usize,
-}
-
 #[derive(Debug, Default)]
 struct Faults {
     fail_next_write: bool,
@@ -86,34 +79,21 @@ impl MemoryFolder {
     }
 
     /// A power cut, and the machine is back: nothing is unsynced any more, no fault is pending (the capacity
-    /// stays). Handles that were open before must not be used any more.
+    /// stays). What was open before is not connected to the folder any more.
     pub fn crash(&self, outcome: Crash) {
+        let mut pick = Pick(if let Crash::Torn(number) = outcome { number } else { 0 });
         let mut folder = lock(&self.folder);
-        let mut pick = Pick(match outcome {
-            Crash::Torn(number) => number,
-            Crash::Lose | Crash::Keep => 0,
-        });
-        let changes = std::mem::take(&mut folder.unsynced);
-        let kept = match outcome {
-            Crash::Lose => 0,
-            Crash::Keep => changes.len(),
-            Crash::Torn(_) => pick.below(changes.len() + 1),
-        };
-        let mut names = folder.durable.clone();
-        changes.into_iter().take(kept).for_each(|change| change.apply(&mut names));
-        for content in names.values() {
-            let mut content = lock(content);
-            let kept = match outcome {
-                Crash::Lose => 0,
-                Crash::Keep if content.sync_failed => 0,
-                Crash::Keep => content.unsynced_bytes(),
-                Crash::Torn(_) => pick.below(content.unsynced_bytes() + 1),
-            };
-            let torn = matches!(outcome, Crash::Torn(_));
-            content.crash(kept, torn.then_some(&mut pick));
+        let mut names = std::mem::take(&mut folder.durable);
+        let count = outcome.kept(folder.unsynced.len(), &mut pick);
+        folder.unsynced.drain(..).take(count).for_each(|change| change.apply(&mut names));
+        let mut used = 0;
+        for content in names.values_mut() {
+            let mut survivor = std::mem::take(&mut *lock(content));
+            survivor.crash(outcome, &mut pick);
+            used += survivor.len();
+            *content = Arc::new(Mutex::new(survivor));
         }
-        let used = names.values().map(|content| lock(content).bytes.len() as u64).sum();
-        folder.durable.clone_from(&names);
+        folder.durable = names.clone();
         folder.names = names;
         let mut faults = lock(&self.faults);
         *faults =
@@ -125,8 +105,8 @@ impl MemoryFolder {
         lock(&self.faults).fail_next_write = true;
     }
 
-    /// The next sync of a file or of the folder fails. What it would have synced is lost at a crash, whatever
-    /// later syncs say.
+    /// The next sync of a file or of the folder fails. A file's content that it would have synced is lost at a
+    /// crash, whatever later syncs say.
     pub fn fail_next_sync(&self) {
         lock(&self.faults).fail_next_sync = true;
     }
@@ -152,16 +132,17 @@ impl MemoryFolder {
     /// What is in a file; `None` if there is none of that name.
     #[must_use]
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
-        Some(lock(lock(&self.folder).names.get(name)?).bytes.clone())
+        Some(lock(lock(&self.folder).names.get(name)?).bytes().to_vec())
     }
 
     /// Puts a file there as it would be after years: durable, whatever was there before.
     pub fn set_content(&self, name: &str, bytes: Vec<u8>) {
-        let content = Arc::new(Mutex::new(Content { bytes, ..Content::default() }));
+        let content = Arc::new(Mutex::new(Content::new(bytes)));
         let mut folder = lock(&self.folder);
         folder.names.insert(name.to_owned(), content.clone());
         folder.durable.insert(name.to_owned(), content);
-        lock(&self.faults).used = folder.names.values().map(|content| lock(content).bytes.len() as u64).sum();
+        let used = folder.names.values().map(|content| lock(content).len()).sum();
+        lock(&self.faults).used = used;
     }
 
     fn change(&self) -> io::Result<MutexGuard<'_, Folder>> {
@@ -225,17 +206,17 @@ impl Folder {
     fn alter(&mut self, change: NameChange) -> u64 {
         let gone = match &change {
             NameChange::Create(name, _) | NameChange::Rename(_, name) | NameChange::Remove(name) => {
-                self.names.get(name).map_or(0, |content| lock(content).bytes.len() as u64)
+                self.names.get(name).map_or(0, |content| lock(content).len())
             }
         };
-        change.clone_into_names(&mut self.names);
+        change.apply(&mut self.names);
         self.unsynced.push(change);
         gone
     }
 }
 
 impl NameChange {
-    fn clone_into_names(&self, names: &mut Names) {
+    fn apply(&self, names: &mut Names) {
         match self {
             Self::Create(name, content) => {
                 names.insert(name.clone(), content.clone());
@@ -249,97 +230,7 @@ impl NameChange {
             }
         }
     }
-
-    fn apply(self, names: &mut Names) {
-        self.clone_into_names(names);
-    }
 }
-
-impl Content {
-    fn unsynced_bytes(&self) -> usize {
-        // A cut counts as one byte, so that it too can be lost or kept.
-        self.unsynced.iter().map(|change| change.written.max(1)).sum()
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let length = self.bytes.len();
-        let overwritten = (offset.min(length), (offset + bytes.len()).min(length));
-        let before = self.bytes[overwritten.0..overwritten.1].to_vec();
-        self.unsynced.push(Change { offset, written: bytes.len(), before, length });
-        self.put(offset, bytes);
-    }
-
-    fn put(&mut self, offset: usize, bytes: &[u8]) {
-        if offset == self.bytes.len() {
-            self.bytes.extend_from_slice(bytes);
-            return;
-        }
-        let end = offset + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[offset..end].copy_from_slice(bytes);
-    }
-
-    fn truncate(&mut self, size: usize) {
-        let length = self.bytes.len();
-        let before = self.bytes.split_off(size.min(length));
-        self.bytes.resize(size, 0);
-        self.unsynced.push(Change { offset: size, written: 0, before, length });
-    }
-
-    fn sync(&mut self) {
-        if !self.sync_failed {
-            self.unsynced.clear();
-        }
-    }
-
-    /// Leaves the first `kept` of the unsynced bytes; `pick` may spoil the last sector of them.
-    fn crash(&mut self, kept: usize, pick: Option<&mut Pick>) {
-        let mut over = self.unsynced_bytes() - kept;
-        let mut last_written = None;
-        while let Some(change) = self.unsynced.pop() {
-            let size = change.written.max(1);
-            if over == 0 {
-                if change.written > 0 {
-                    last_written = Some((change.offset, change.written));
-                }
-                break;
-            }
-            let surviving = size.saturating_sub(over);
-            over = over.saturating_sub(size);
-            let survivors = match change.written {
-                0 => Vec::new(),
-                _ => self.bytes[change.offset..change.offset + surviving].to_vec(),
-            };
-            self.bytes.truncate(change.length.max(change.offset));
-            self.bytes.truncate(change.length);
-            self.bytes.resize(change.length, 0);
-            let end = change.offset + change.before.len();
-            if end <= self.bytes.len() {
-                self.bytes[change.offset..end].copy_from_slice(&change.before);
-            }
-            if !survivors.is_empty() {
-                self.put(change.offset, &survivors);
-                last_written = Some((change.offset, survivors.len()));
-                break;
-            }
-        }
-        self.unsynced.clear();
-        self.sync_failed = false;
-        if let (Some(pick), Some((offset, written))) = (pick, last_written) {
-            let end = offset + written;
-            let spoilt = offset.max((end - 1) / SECTOR * SECTOR)..end;
-            match pick.below(3) {
-                0 => {}
-                1 => self.bytes[spoilt].fill(0),
-                _ => self.bytes[spoilt].iter_mut().for_each(|byte| *byte ^= pick.next().to_le_bytes()[0]),
-            }
-        }
-    }
-}
-
-const SECTOR: usize = 512;
 
 #[derive(Debug)]
 struct MemoryFile {
@@ -349,14 +240,14 @@ struct MemoryFile {
 
 impl File for MemoryFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(lock(&self.content).bytes.len() as u64)
+        Ok(lock(&self.content).len())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let content = lock(&self.content);
         let found = position(offset)
             .ok()
-            .and_then(|start| content.bytes.get(start..start.checked_add(buffer.len())?));
+            .and_then(|start| content.bytes().get(start..start.checked_add(buffer.len())?));
         buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -369,11 +260,11 @@ impl File for MemoryFile {
             return Err(injected("write"));
         }
         let mut content = lock(&self.content);
-        let length = content.bytes.len();
-        let room = faults.room();
-        let fits = bytes.len().min(length.saturating_add(room).saturating_sub(offset));
+        let before = content.len();
+        let end = before.saturating_add(faults.room());
+        let fits = bytes.len().min(position(end)?.saturating_sub(offset));
         content.write(offset, &bytes[..fits]);
-        faults.used += (content.bytes.len() - length) as u64;
+        faults.used += content.len() - before;
         if fits < bytes.len() {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full (injected)"));
         }
@@ -385,9 +276,9 @@ impl File for MemoryFile {
         let mut faults = lock(&self.faults);
         faults.count()?;
         let mut content = lock(&self.content);
-        let length = content.bytes.len();
+        let before = content.len();
         content.truncate(size);
-        faults.used = faults.used + size as u64 - length as u64;
+        faults.used = faults.used + content.len() - before;
         Ok(())
     }
 
@@ -396,7 +287,7 @@ impl File for MemoryFile {
         faults.count()?;
         let mut content = lock(&self.content);
         if std::mem::take(&mut faults.fail_next_sync) {
-            content.sync_failed = true;
+            content.fail_sync();
             return Err(injected("sync"));
         }
         content.sync();
@@ -417,31 +308,12 @@ impl Faults {
         }
     }
 
-    fn room(&self) -> usize {
-        self.capacity.map_or(usize::MAX, |capacity| {
-            usize::try_from(capacity.saturating_sub(self.used)).unwrap_or(usize::MAX)
-        })
+    fn room(&self) -> u64 {
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used))
     }
 
     fn free(&mut self, bytes: u64) {
         self.used -= bytes;
-    }
-}
-
-/// A small generator (splitmix64), so that one number decides all about a crash.
-struct Pick(u64);
-
-impl Pick {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("less than a usize")
     }
 }
 

@@ -81,16 +81,14 @@ pub(crate) fn recover(files: &dyn FileSystem) -> Result<Recovered, LogError> {
     let numbers = find_segments(files)?;
     let mut reading = Reading::default();
     let mut active = None;
-    for (position, &number) in numbers.iter().enumerate() {
-        if position > 0 && numbers[position - 1] + 1 != number {
-            reading.wounds.hurt(None, number);
-        }
-        active = Some(read_segment(files, number, position + 1 == numbers.len(), &mut reading)?);
+    for &number in &numbers {
+        active = Some(read_segment(files, number, Some(&number) == numbers.last(), &mut reading)?);
     }
     let active = match active {
         Some(file) => file,
         None => {
-            let draft = Draft::write(files, 1, &reading.state.live).map_err(LogError::io("write log.1"))?;
+            let draft =
+                Draft::write(files, None, &reading.state.live).map_err(LogError::io("write log.1"))?;
             let (first, file) = draft.publish(files).map_err(LogError::io("write log.1"))?;
             reading.state.segments.push_back(first);
             file
@@ -130,12 +128,14 @@ fn read_segment(
     let mut bytes = vec![0; usize::try_from(size).expect("a file that fits in memory")];
     file.read_at(0, &mut bytes).map_err(failed("read"))?;
     let start = match segment::decode_header(number, &bytes) {
-        SegmentHeader::Valid(start) => Some(start),
-        SegmentHeader::Bad => None,
+        SegmentHeader::Valid { start, previous } => {
+            reading.check_previous(number, previous);
+            start
+        }
+        SegmentHeader::Bad => u64::MAX,
         SegmentHeader::Version(found) => return Err(LogError::Version { file: name, found }),
     };
-    let torn = reading.on_segment(number, start, &bytes, is_last);
-    if let Some(length) = torn {
+    if let Some(length) = reading.on_segment(number, start, &bytes, is_last) {
         file.truncate(length).map_err(failed("cut the torn tail of"))?;
     }
     if is_last {
@@ -155,18 +155,22 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads a segment whose header and restatement end at `start` (`None`: its header is bad). Answers where
+    /// Notices whether the segment before `number` is not there, or not as long as it was.
+    fn check_previous(&mut self, number: u64, length: u64) {
+        match self.state.segments.back() {
+            Some(previous) if (previous.number + 1, previous.length) != (number, length) => {
+                self.wounds.hurt(None, previous.number);
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads a segment whose header and restatement end at `start`; never, if its header is bad. Answers where
     /// its torn tail begins, if it has one.
-    fn on_segment(&mut self, number: u64, start: Option<u64>, bytes: &[u8], is_last: bool) -> Option<u64> {
+    fn on_segment(&mut self, number: u64, start: u64, bytes: &[u8], is_last: bool) -> Option<u64> {
         let length = bytes.len() as u64;
-        let segment = Segment {
-            number,
-            start: start.unwrap_or(segment::HEADER as u64),
-            length,
-            highest: BTreeMap::new(),
-        };
-        self.state.segments.push_back(segment);
-        if start.is_none_or(|start| start > length) {
+        self.state.segments.push_back(Segment { number, start, length, highest: BTreeMap::new() });
+        if start > length {
             self.wounds.hurt(None, number);
         }
         // Bad places that no valid record followed yet, and where the first of them is.
@@ -182,8 +186,7 @@ impl Reading {
             at = match frame {
                 Frame::Valid { length, record } => {
                     bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
-                    let restated = start.is_none_or(|start| place.offset < start);
-                    self.on_record(record, place, length, restated);
+                    self.on_record(record, place, length, place.offset < start);
                     at + length as usize
                 }
                 Frame::Foreign(header) => {
@@ -202,7 +205,7 @@ impl Reading {
             };
         }
         // Header and restatement were durable before the segment had its name: they can't be torn.
-        if is_last && !bad.is_empty() && start.is_some_and(|start| bad_from >= start) {
+        if is_last && !bad.is_empty() && bad_from >= start {
             self.state.segments.back_mut().expect("pushed above").length = bad_from;
             return Some(bad_from);
         }

@@ -13,7 +13,7 @@ const MAGIC: [u8; 8] = *b"holdflog";
 /// The version of the format that this code writes and reads.
 pub(crate) const VERSION: u32 = 1;
 /// Length of a segment's header.
-pub(crate) const HEADER: usize = 28;
+pub(crate) const HEADER: usize = 36;
 
 /// What a partition's `Created` and `Ballot` records add up to: what each new segment says again, so that
 /// older ones can be removed.
@@ -87,8 +87,13 @@ pub(crate) fn parse_name(file: &str) -> Name {
 /// What stands at the beginning of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SegmentHeader {
-    /// Header and restatement together have this length.
-    Valid(u64),
+    /// A header of this version.
+    Valid {
+        /// Length of header and restatement together.
+        start: u64,
+        /// Length of the segment before, 0 if there was none.
+        previous: u64,
+    },
     /// Another version of the format.
     Version(u32),
     /// Not a header of this segment.
@@ -96,28 +101,33 @@ pub(crate) enum SegmentHeader {
 }
 
 /// Reads the header of segment `number`.
-pub(crate) fn decode_header(segment: u64, bytes: &[u8]) -> SegmentHeader {
+pub(crate) fn decode_header(number: u64, bytes: &[u8]) -> SegmentHeader {
     let Some(header) = bytes.get(..HEADER) else {
         return SegmentHeader::Bad;
     };
-    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
-    if header[..8] != MAGIC || crc32c(&header[..24]) != word(24) || header[12..20] != segment.to_le_bytes() {
+    let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+    if header[..8] != MAGIC || u32_at(HEADER - 4) != crc32c(&header[..HEADER - 4]) {
         return SegmentHeader::Bad;
     }
-    if word(8) != VERSION {
-        return SegmentHeader::Version(word(8));
+    if u32_at(8) != VERSION {
+        return SegmentHeader::Version(u32_at(8));
     }
-    SegmentHeader::Valid(HEADER as u64 + u64::from(word(20)))
+    if u64_at(12) != number {
+        return SegmentHeader::Bad;
+    }
+    SegmentHeader::Valid { start: HEADER as u64 + u64::from(u32_at(28)), previous: u64_at(20) }
 }
 
-fn encode_header(segment: u64, restated: u32) -> [u8; HEADER] {
+fn encode_header(number: u64, previous: u64, restated: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    header[12..20].copy_from_slice(&segment.to_le_bytes());
-    header[20..24].copy_from_slice(&restated.to_le_bytes());
-    let checksum = crc32c(&header[..24]);
-    header[24..].copy_from_slice(&checksum.to_le_bytes());
+    header[12..20].copy_from_slice(&number.to_le_bytes());
+    header[20..28].copy_from_slice(&previous.to_le_bytes());
+    header[28..32].copy_from_slice(&restated.to_le_bytes());
+    let checksum = crc32c(&header[..HEADER - 4]);
+    header[HEADER - 4..].copy_from_slice(&checksum.to_le_bytes());
     header
 }
 
@@ -129,11 +139,13 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Writes segment `number`, with a restatement of `live`, under a name that recovery takes no notice of.
+    /// Writes the segment that follows `last` (the first one if there is none), with a restatement of `live`,
+    /// under a name that recovery takes no notice of.
     ///
     /// # Errors
     /// Those of the file system; the log is as it was.
-    pub(crate) fn write(files: &dyn FileSystem, number: u64, live: &Live) -> io::Result<Self> {
+    pub(crate) fn write(files: &dyn FileSystem, last: Option<&Segment>, live: &Live) -> io::Result<Self> {
+        let (number, previous) = last.map_or((1, 0), |last| (last.number + 1, last.length));
         let mut bytes = vec![0; HEADER];
         for (&gpid, noted) in live {
             for record in [
@@ -145,7 +157,7 @@ impl Draft {
             }
         }
         let restated = u32::try_from(bytes.len() - HEADER).map_err(io::Error::other)?;
-        bytes[..HEADER].copy_from_slice(&encode_header(number, restated));
+        bytes[..HEADER].copy_from_slice(&encode_header(number, previous, restated));
         let length = bytes.len() as u64;
         let name = draft_name(number);
         let file = files.create(&name)?;

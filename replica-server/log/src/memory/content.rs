@@ -1,0 +1,156 @@
+//! One file in memory: what a reader sees, and the way back to what is durable.
+
+use std::ops::Range;
+
+use super::Crash;
+
+/// What a disk writes as a whole, or not.
+const SECTOR: usize = 512;
+
+/// What is in a file.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// As a reader sees it.
+    bytes: Vec<u8>,
+    /// What was done since the last sync, and how to undo it: a sync costs nothing, a crash pays.
+    unsynced: Vec<Change>,
+    /// A sync failed: the system takes what was written before it for clean and never writes it again (§7.1).
+    sync_failed: bool,
+}
+
+#[derive(Debug)]
+struct Change {
+    offset: usize,
+    /// How many bytes were written at `offset`; 0 if the file was cut there.
+    written: usize,
+    /// What stood from `offset` on, as far as it was overwritten or cut.
+    before: Vec<u8>,
+    /// The file's length before.
+    length: usize,
+}
+
+impl Content {
+    /// Durable content.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let length = self.bytes.len();
+        let end = length.min(offset + bytes.len());
+        let before = self.bytes.get(offset..end).map(<[u8]>::to_vec).unwrap_or_default();
+        self.unsynced.push(Change { offset, written: bytes.len(), before, length });
+        self.put(offset, bytes);
+    }
+
+    pub(super) fn truncate(&mut self, size: usize) {
+        let length = self.bytes.len();
+        let before = self.bytes.split_off(size.min(length));
+        self.bytes.resize(size, 0);
+        self.unsynced.push(Change { offset: size, written: 0, before, length });
+    }
+
+    pub(super) fn sync(&mut self) {
+        if !self.sync_failed {
+            self.unsynced.clear();
+        }
+    }
+
+    pub(super) fn fail_sync(&mut self) {
+        self.sync_failed = true;
+    }
+
+    /// A power cut: some of the unsynced bytes survive, from the oldest on (a cut counts as one byte).
+    pub(super) fn crash(&mut self, outcome: Crash, pick: &mut Pick) {
+        let mut redo = Vec::new();
+        for change in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            redo.push((change.offset, self.undo(&change)));
+        }
+        let total = redo.iter().map(|(_, written)| written.len().max(1)).sum();
+        let mut left = if self.sync_failed { 0 } else { outcome.kept(total, pick) };
+        self.sync_failed = false;
+        let mut last = 0..0;
+        for (offset, written) in redo.into_iter().rev() {
+            if left == 0 {
+                break;
+            }
+            if written.is_empty() {
+                self.bytes.resize(offset, 0);
+                left -= 1;
+            } else {
+                let surviving = left.min(written.len());
+                self.put(offset, &written[..surviving]);
+                left -= surviving;
+                last = offset..offset + surviving;
+            }
+        }
+        if let Crash::Torn(_) = outcome {
+            self.spoil(last, pick);
+        }
+    }
+
+    /// Makes zeros or rubbish of the last sector of `written`, or leaves it.
+    fn spoil(&mut self, written: Range<usize>, pick: &mut Pick) {
+        let end = written.end.min(self.bytes.len());
+        let sector = written.start.max(end.saturating_sub(1) / SECTOR * SECTOR);
+        let Some(bytes) = self.bytes.get_mut(sector..end) else {
+            return;
+        };
+        match pick.below(3) {
+            0 => bytes.fill(0),
+            1 => bytes.iter_mut().for_each(|byte| *byte = pick.next().to_le_bytes()[0]),
+            _ => {}
+        }
+    }
+
+    /// Answers what the change had written.
+    fn undo(&mut self, change: &Change) -> Vec<u8> {
+        let written = self.bytes[change.offset.min(self.bytes.len())..][..change.written].to_vec();
+        self.bytes.resize(change.length, 0);
+        if !change.before.is_empty() {
+            self.bytes[change.offset..][..change.before.len()].copy_from_slice(&change.before);
+        }
+        written
+    }
+
+    fn put(&mut self, offset: usize, bytes: &[u8]) {
+        if offset == self.bytes.len() {
+            self.bytes.extend_from_slice(bytes);
+            return;
+        }
+        let end = offset + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(bytes);
+    }
+}
+
+/// A small generator (splitmix64), so that one number decides all about a crash.
+pub(super) struct Pick(pub(super) u64);
+
+impl Pick {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number less than `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).expect("less than a usize")
+    }
+}

@@ -1,0 +1,111 @@
+//! The disk in memory loses, keeps and tears what the test asks it to.
+
+use replica_log::{Crash, FileSystem, MemoryFolder};
+
+/// A folder with `a` durable as "synced", and unsynced: 10 bytes more in `a`, a file `b`, `c` renamed to `d`,
+/// `e` removed.
+fn folder() -> MemoryFolder {
+    let files = MemoryFolder::new();
+    let a = files.create("a").expect("made");
+    files.set_content("c", b"see".to_vec());
+    files.set_content("e", b"eh".to_vec());
+    files.sync_folder().expect("syncs");
+    a.write_at(0, b"synced").expect("writes");
+    a.sync().expect("syncs");
+    a.write_at(6, b"0123456789").expect("writes");
+    files.create("b").expect("made");
+    files.rename("c", "d").expect("renames");
+    files.remove("e").expect("removes");
+    files
+}
+
+fn names(files: &MemoryFolder) -> String {
+    files.list().expect("lists").concat()
+}
+
+#[test]
+fn what_is_not_synced_is_lost_or_kept() {
+    let files = folder();
+    files.crash(Crash::Lose);
+    assert_eq!((names(&files).as_str(), files.content("a")), ("ace", Some(b"synced".to_vec())));
+    let files = folder();
+    files.crash(Crash::Keep);
+    assert_eq!((names(&files).as_str(), files.content("a")), ("abd", Some(b"synced0123456789".to_vec())));
+    files.crash(Crash::Lose);
+    assert_eq!((names(&files).as_str(), files.content("a")), ("abd", Some(b"synced0123456789".to_vec())));
+}
+
+#[test]
+fn torn_outcomes_cover_every_length_and_repeat() {
+    let mut lengths = std::collections::BTreeSet::new();
+    let mut listed = std::collections::BTreeSet::new();
+    for number in 0..1000 {
+        let files = folder();
+        files.crash(Crash::Torn(number));
+        let a = files.content("a").expect("there");
+        assert_eq!(&a[..6], b"synced");
+        lengths.insert(a.len());
+        listed.insert(names(&files));
+        let again = folder();
+        again.crash(Crash::Torn(number));
+        assert_eq!((again.content("a"), names(&again)), (Some(a), names(&files)));
+    }
+    assert_eq!(lengths, (6..=16).collect());
+    assert_eq!(listed.into_iter().collect::<Vec<_>>(), ["abce", "abd", "abde", "ace"]);
+}
+
+#[test]
+fn a_crash_undoes_what_was_overwritten_and_cut() {
+    for (outcome, expected) in [(Crash::Lose, b"0123456789".as_slice()), (Crash::Keep, b"01AB\0!")] {
+        let files = MemoryFolder::new();
+        files.set_content("a", b"0123456789".to_vec());
+        let a = files.open("a").expect("opens");
+        a.write_at(2, b"AB").expect("writes");
+        a.truncate(4).expect("cuts");
+        a.write_at(5, b"!").expect("writes behind the end");
+        assert_eq!(files.content("a"), Some(b"01AB\0!".to_vec()));
+        files.crash(outcome);
+        assert_eq!(files.content("a").as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_failed_sync_loses_what_later_ones_claim() {
+    let files = folder();
+    let a = files.open("a").expect("opens");
+    files.fail_next_sync();
+    a.sync().expect_err("fails");
+    a.sync().expect("claims to have synced");
+    files.crash(Crash::Keep);
+    assert_eq!(files.content("a"), Some(b"synced".to_vec()));
+}
+
+#[test]
+fn a_full_disk_writes_half_and_has_room_again_after_a_removal() {
+    let files = folder();
+    files.set_capacity(Some(16 + 3 + 4));
+    let a = files.open("a").expect("opens");
+    let error = a.write_at(16, b"abcdef").expect_err("no room");
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(files.content("a"), Some(b"synced0123456789abcd".to_vec()));
+    a.write_at(0, b"SYNCED").expect("needs no room");
+    files.remove("d").expect("removes");
+    a.write_at(20, b"efg").expect("there is room again");
+    a.truncate(0).expect("cuts");
+    a.write_at(0, &[7; 23]).expect("there is room again");
+}
+
+#[test]
+fn the_power_can_go_before_any_operation() {
+    let files = folder();
+    files.fail_after(1);
+    let a = files.open("a").expect("opening changes nothing");
+    a.write_at(16, b"!").expect("the last one that works");
+    a.sync().expect_err("no power");
+    files.remove("a").expect_err("no power");
+    files.crash(Crash::Keep);
+    assert_eq!(files.content("a"), Some(b"synced0123456789!".to_vec()));
+    files.remove("a").expect("the power is back");
+    a.write_at(0, b"?").expect("not connected to the folder any more");
+    assert_eq!(files.open("a").expect_err("removed").kind(), std::io::ErrorKind::NotFound);
+}
