@@ -126,7 +126,7 @@ impl PrepareLog {
             return Ok(());
         }
         let segment = self.active_segment();
-        if segment.length - segment.start >= self.options.segment_bytes {
+        if segment.length - segment.start >= self.options.segment_bytes.max(1) {
             self.roll()?;
         }
         self.encode(records)?;

@@ -17,20 +17,9 @@ pub enum Crash {
     Lose,
     /// None of it is lost.
     Keep,
-    /// Of the names and of each file, some part from the front survives, and the last sector of what survives
-    /// in a file may be zeros or rubbish. The number picks how much and which.
+    /// Any of the changes to names survive. Of what was written to a file some part from the front survives,
+    /// and the last sector of that may be zeros or rubbish. The number picks which, how much and what.
     Torn(u64),
-}
-
-impl Crash {
-    /// How many of `unsynced` changes survive.
-    fn kept(self, unsynced: usize, pick: &mut Pick) -> usize {
-        match self {
-            Self::Lose => 0,
-            Self::Keep => unsynced,
-            Self::Torn(_) => pick.below(unsynced + 1),
-        }
-    }
 }
 
 /// A folder in memory. Clones are handles to the same folder.
@@ -55,9 +44,9 @@ struct Folder {
 
 #[derive(Debug)]
 enum NameChange {
-    Create(String, Arc<Mutex<Content>>),
-    Rename(String, String),
-    Remove(String),
+    Create { name: String, content: Arc<Mutex<Content>> },
+    Rename { from: String, to: String, content: Arc<Mutex<Content>> },
+    Remove { name: String },
 }
 
 #[derive(Debug, Default)]
@@ -84,8 +73,17 @@ impl MemoryFolder {
         let mut pick = Pick(if let Crash::Torn(number) = outcome { number } else { 0 });
         let mut folder = lock(&self.folder);
         let mut names = std::mem::take(&mut folder.durable);
-        let count = outcome.kept(folder.unsynced.len(), &mut pick);
-        folder.unsynced.drain(..).take(count).for_each(|change| change.apply(&mut names));
+        for change in folder.unsynced.drain(..) {
+            let survives = match outcome {
+                Crash::Lose => false,
+                Crash::Keep => true,
+                // A folder is not a journal: of two changes the second one alone may survive.
+                Crash::Torn(_) => pick.below(2) == 0,
+            };
+            if survives {
+                change.apply(&mut names);
+            }
+        }
         let mut used = 0;
         for content in names.values_mut() {
             let mut survivor = std::mem::take(&mut *lock(content));
@@ -163,7 +161,7 @@ impl FileSystem for MemoryFolder {
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let mut folder = self.change()?;
         let content = Arc::new(Mutex::new(Content::default()));
-        let freed = folder.alter(NameChange::Create(name.to_owned(), content.clone()));
+        let freed = folder.alter(NameChange::Create { name: name.to_owned(), content: content.clone() });
         lock(&self.faults).free(freed);
         Ok(self.handle(content))
     }
@@ -176,8 +174,8 @@ impl FileSystem for MemoryFolder {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut folder = self.change()?;
-        folder.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        let freed = folder.alter(NameChange::Rename(from.to_owned(), to.to_owned()));
+        let content = folder.names.get(from).ok_or(io::ErrorKind::NotFound)?.clone();
+        let freed = folder.alter(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), content });
         lock(&self.faults).free(freed);
         Ok(())
     }
@@ -185,7 +183,7 @@ impl FileSystem for MemoryFolder {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut folder = self.change()?;
         folder.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        let freed = folder.alter(NameChange::Remove(name.to_owned()));
+        let freed = folder.alter(NameChange::Remove { name: name.to_owned() });
         lock(&self.faults).free(freed);
         Ok(())
     }
@@ -205,9 +203,9 @@ impl Folder {
     /// Answers how many bytes had their last name taken away.
     fn alter(&mut self, change: NameChange) -> u64 {
         let gone = match &change {
-            NameChange::Create(name, _) | NameChange::Rename(_, name) | NameChange::Remove(name) => {
-                self.names.get(name).map_or(0, |content| lock(content).len())
-            }
+            NameChange::Create { name, .. }
+            | NameChange::Rename { to: name, .. }
+            | NameChange::Remove { name } => self.names.get(name).map_or(0, |content| lock(content).len()),
         };
         change.apply(&mut self.names);
         self.unsynced.push(change);
@@ -218,14 +216,14 @@ impl Folder {
 impl NameChange {
     fn apply(&self, names: &mut Names) {
         match self {
-            Self::Create(name, content) => {
+            Self::Create { name, content } => {
                 names.insert(name.clone(), content.clone());
             }
-            Self::Rename(from, to) => {
-                let content = names.remove(from).expect("the same changes were possible when they were made");
-                names.insert(to.clone(), content);
+            Self::Rename { from, to, content } => {
+                names.remove(from);
+                names.insert(to.clone(), content.clone());
             }
-            Self::Remove(name) => {
+            Self::Remove { name } => {
                 names.remove(name);
             }
         }

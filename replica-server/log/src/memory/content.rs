@@ -77,9 +77,14 @@ impl Content {
         for change in std::mem::take(&mut self.unsynced).into_iter().rev() {
             redo.push((change.offset, self.undo(&change)));
         }
-        let total = redo.iter().map(|(_, written)| written.len().max(1)).sum();
-        let mut left = if self.sync_failed { 0 } else { outcome.kept(total, pick) };
-        self.sync_failed = false;
+        let total: usize = redo.iter().map(|(_, written)| written.len().max(1)).sum();
+        let lost = std::mem::take(&mut self.sync_failed);
+        let mut left = match outcome {
+            _ if lost => 0,
+            Crash::Lose => 0,
+            Crash::Keep => total,
+            Crash::Torn(_) => pick.below(total + 1),
+        };
         let mut last = 0..0;
         for (offset, written) in redo.into_iter().rev() {
             if left == 0 {

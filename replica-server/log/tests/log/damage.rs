@@ -135,6 +135,27 @@ fn a_bad_payload_costs_its_partition_and_a_bad_header_all() {
 }
 
 #[test]
+fn a_restatement_is_never_torn() {
+    // As a crash right after a new segment was made leaves it: nothing follows the restatement.
+    let files = MemoryFolder::new();
+    let mut log = open(&files, 0).0;
+    write(&mut log, &[created(partition(0)), created(partition(1))]);
+    let restated = files.content("log.2").expect("there").len() - of_one_frame(&files);
+    for at in HEADER..restated {
+        let files = changed(&files, "log.2", |bytes| {
+            bytes.truncate(restated);
+            bytes[at] ^= 1;
+        });
+        assert_ne!(open(&files, 0).1.damage, Damage::None, "byte {at}");
+    }
+}
+
+/// Length of the frame that is all of log.1.
+fn of_one_frame(files: &MemoryFolder) -> usize {
+    files.content("log.1").expect("there").len() - HEADER
+}
+
+#[test]
 fn a_lost_or_short_segment_costs_all() {
     let files = log_of(&records());
     replica_log::FileSystem::remove(&files, "log.2").expect("there");

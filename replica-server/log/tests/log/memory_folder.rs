@@ -51,7 +51,10 @@ fn torn_outcomes_cover_every_length_and_repeat() {
         assert_eq!((again.content("a"), names(&again)), (Some(a), names(&files)));
     }
     assert_eq!(lengths, (6..=16).collect());
-    assert_eq!(listed.into_iter().collect::<Vec<_>>(), ["abce", "abd", "abde", "ace"]);
+    assert_eq!(
+        listed.into_iter().collect::<Vec<_>>(),
+        ["abc", "abce", "abd", "abde", "ac", "ace", "ad", "ade"]
+    );
 }
 
 #[test]
@@ -108,4 +111,17 @@ fn the_power_can_go_before_any_operation() {
     files.remove("a").expect("the power is back");
     a.write_at(0, b"?").expect("not connected to the folder any more");
     assert_eq!(files.open("a").expect_err("removed").kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn after_a_crash_syncs_can_be_trusted_again() {
+    let files = folder();
+    files.fail_next_sync();
+    files.open("a").expect("opens").sync().expect_err("fails");
+    files.crash(Crash::Lose);
+    let a = files.open("a").expect("opens");
+    a.write_at(6, b"!").expect("writes");
+    a.sync().expect("syncs");
+    files.crash(Crash::Lose);
+    assert_eq!(files.content("a"), Some(b"synced!".to_vec()));
 }
