@@ -78,7 +78,8 @@ pub enum Work {
         /// The checkpoint must hold the effect of this decree.
         at_least: Decree,
     },
-    /// Read committed mutations `from..=to` from the prepare log; `Event::LogRead`.
+    /// Read committed mutations `from..=to` from the prepare log, as many as fit into one message;
+    /// `Event::LogRead`.
     ReadLog {
         /// The partition.
         gpid: Gpid,

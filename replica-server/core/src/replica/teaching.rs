@@ -158,8 +158,8 @@ impl Replica {
         }
         teaching.phase = Phase::Preparing { from: has.next() };
         teaching.progress_at = step.now.time;
-        let to = Decree(has.0 + step.settings.resend_batch as u64).min(committed);
-        step.work(Work::ReadLog { gpid, signature, from: has.next(), to });
+        // As much as the shell puts into one answer: what is read must outrun what is written (§6.3).
+        step.work(Work::ReadLog { gpid, signature, from: has.next(), to: committed });
     }
 
     fn learner_of(&mut self, signature: Signature) -> Option<(NodeId, &mut Teaching)> {
