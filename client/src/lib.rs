@@ -19,6 +19,7 @@
 
 mod app;
 mod backoff;
+pub mod command_line;
 mod hash;
 mod link;
 pub mod meta;

@@ -1,2 +1,252 @@
-//! Begun.
-fn main() {}
+//! `counter`: counts from the command line, measures, and judges histories.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use client::command_line::{Common, EXIT_MISTAKE, complain, parse};
+use client::meta::MetaError;
+use client::{Cluster, Failure, Outcome};
+use counter::bench::{Bench, Plan, Report, SumCheck};
+use counter::{Counter, check, history, request};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+/// Exit codes beside 0 for done; [`EXIT_MISTAKE`] is the third.
+const EXIT_NOT_DONE: u8 = 1;
+const EXIT_UNKNOWN: u8 = 3;
+
+/// Counts. Exit code 0: done; 1: surely not done; 2: usage or settings; 3: the outcome is unknown.
+#[derive(Debug, Parser)]
+#[command(name = "counter", version)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    /// The app that holds the counters
+    #[arg(long, default_value = "counter.instance0", global = true)]
+    app: String,
+    /// How long an operation may take, all attempts together, in milliseconds [default: client.timeout_ms]
+    #[arg(long, value_name = "MS", global = true, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add N to the counter NAME and print the sum
+    Add {
+        #[arg(value_parser = name)]
+        name: String,
+        #[arg(value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(0..))]
+        operand: i64,
+    },
+    /// Print the value of the counter NAME, 0 if there is none
+    Read {
+        #[arg(value_parser = name)]
+        name: String,
+    },
+    /// Measure: clients that add 1 to new counters, and read, as fast as they are answered
+    Bench {
+        /// Clients, each with one operation at a time
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        clients: u32,
+        /// How long
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        seconds: u64,
+        /// Over how many counters
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        keys: u32,
+        /// How many of a hundred operations are reads
+        #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+        reads: u32,
+        /// Write every operation to this file, a JSON line each
+        #[arg(long, value_name = "FILE")]
+        history: Option<PathBuf>,
+    },
+    /// Judge a history that `bench --history` wrote: exit code 0 if it is linearizable, 1 if not
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+fn name(text: &str) -> Result<String, String> {
+    request::check_name(text.as_bytes()).map(str::to_owned).map_err(|rejection| rejection.message)
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    if let Command::Check { file } = &cli.command {
+        return check_history(file, cli.common.json);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(EXIT_NOT_DONE, format!("no threads can be started: {error}")),
+    };
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> ExitCode {
+    let counter = match open(&cli).await {
+        Ok(counter) => counter,
+        Err(code) => return code,
+    };
+    match cli.command {
+        Command::Add { name, operand } => tell(&counter.add(&name, operand).await, cli.common.json),
+        Command::Read { name } => tell(&counter.read(&name).await, cli.common.json),
+        Command::Bench { clients, seconds, keys, reads, history } => {
+            let plan = Plan { clients, span: Duration::from_secs(seconds), keys, reads_percent: reads };
+            bench(plan, counter, history.as_deref(), cli.common.json).await
+        }
+        Command::Check { .. } => unreachable!("it needs no cluster and was done before"),
+    }
+}
+
+async fn open(cli: &Cli) -> Result<Counter, ExitCode> {
+    let mistake = |problem: &dyn std::fmt::Display| complain(EXIT_MISTAKE, problem);
+    let mut settings = cli.common.settings().map_err(|error| mistake(&error))?;
+    if let Some(timeout_ms) = cli.timeout {
+        settings.client.timeout_ms = timeout_ms;
+    }
+    let cluster = Cluster::connect(&settings).map_err(|error| mistake(&error))?;
+    Counter::open(&cluster, &settings, &cli.app).await.map_err(|error| match error {
+        MetaError::NotFound(_) => mistake(&Failure::UnknownApp(cli.app.clone())),
+        MetaError::Invalid(_) => mistake(&error),
+        MetaError::Refused(_) | MetaError::Unreachable(_) => complain(EXIT_NOT_DONE, error),
+    })
+}
+
+/// The value alone on standard output; anything else on standard error.
+fn tell(outcome: &Outcome<i64>, json: bool) -> ExitCode {
+    if json {
+        println!(
+            "{}",
+            match outcome {
+                Outcome::Done { decree, answer } => {
+                    json!({ "outcome": outcome.word(), "value": answer, "decree": decree.0 })
+                }
+                Outcome::Failed(why) => json!({ "outcome": outcome.word(), "error": why.to_string() }),
+                Outcome::Unknown => json!({ "outcome": outcome.word() }),
+            }
+        );
+    }
+    match outcome {
+        Outcome::Done { answer, .. } => {
+            if !json {
+                println!("{answer}");
+            }
+            ExitCode::SUCCESS
+        }
+        Outcome::Failed(why) if why.is_callers_mistake() => complain(EXIT_MISTAKE, why),
+        Outcome::Failed(why) => complain(EXIT_NOT_DONE, format!("surely not done: {why}")),
+        Outcome::Unknown => {
+            let what = "the outcome is unknown: no answer in time; it counts at most once, now or later";
+            complain(EXIT_UNKNOWN, what)
+        }
+    }
+}
+
+async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool) -> ExitCode {
+    let history = match history.map(history::Writer::create).transpose() {
+        Ok(history) => history,
+        Err(error) => return complain(EXIT_MISTAKE, format!("the history can't be written: {error}")),
+    };
+    let bench = Bench::new(plan, counter, history);
+    let stopper = Arc::clone(&bench);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopper.stop();
+        }
+    });
+    let bar = tokio::spawn(show_progress(Arc::clone(&bench), plan.span));
+    let report = bench.run().await;
+    bar.abort();
+    match report {
+        Ok(report) => {
+            if json {
+                println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
+            } else {
+                print_report(&report);
+            }
+            if report.sum_check == SumCheck::Exact {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_NOT_DONE)
+            }
+        }
+        Err(error) => complain(EXIT_NOT_DONE, format!("the history can't be written: {error}")),
+    }
+}
+
+/// On standard error, and only if that is a terminal.
+async fn show_progress(bench: Arc<Bench>, span: Duration) {
+    let bar = ProgressBar::new(span.as_secs());
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg} operations");
+    bar.set_style(style.expect("the template is valid"));
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        ticks.tick().await;
+        bar.set_position(bar.elapsed().as_secs().min(span.as_secs()));
+        bar.set_message(bench.done().to_string());
+    }
+}
+
+fn print_report(report: &Report) {
+    let ms = |us: u64| us as f64 / 1000.0;
+    println!(
+        "{} operations of {} clients in {:.1} s: {:.0} a second",
+        report.operations, report.clients, report.seconds, report.ops_per_s
+    );
+    println!(
+        "latency: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, slowest {:.2} ms",
+        ms(report.p50_us),
+        ms(report.p99_us),
+        ms(report.p999_us),
+        ms(report.max_us)
+    );
+    println!("errors: {}; longest time without a success: {} ms", report.errors, report.longest_gap_ms);
+    if let Some(error) = &report.first_error {
+        println!("the first: {error}");
+    }
+    let verdict = match report.sum_check {
+        SumCheck::Exact => "exact",
+        SumCheck::Violated => "VIOLATED",
+        SumCheck::Unread => "NOT MADE",
+    };
+    println!(
+        "sum check {verdict}: {} adds acknowledged, {} unknown, {} read back",
+        report.acknowledged, report.unknown, report.sum
+    );
+}
+
+fn check_history(file: &Path, json: bool) -> ExitCode {
+    let rows = match File::open(file).and_then(|_| history::load(file)) {
+        Ok(rows) => rows,
+        Err(error) => return complain(EXIT_MISTAKE, format!("{}: {error}", file.display())),
+    };
+    match check::check(&rows) {
+        Ok(checked) if json => println!(
+            "{}",
+            json!({ "linearizable": true, "operations": checked.operations, "keys": checked.keys,
+                    "unknown": checked.unknown, "unknown_done": checked.unknown_done })
+        ),
+        Ok(checked) => println!(
+            "linearizable: {} operations on {} counters; of {} adds with an unknown outcome {} took effect",
+            checked.operations, checked.keys, checked.unknown, checked.unknown_done
+        ),
+        Err(violation) => {
+            if json {
+                println!("{}", json!({ "linearizable": false, "violation": violation.to_string() }));
+            }
+            return complain(EXIT_NOT_DONE, format!("not linearizable: {violation}"));
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,94 @@
+//! What our command lines have in common: where the settings come from, one clear line for each mistake, and
+//! exit codes.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser};
+use settings::{Settings, SettingsError};
+
+/// What was asked is wrong in itself: usage, settings, an unknown app.
+pub const EXIT_MISTAKE: u8 = 2;
+
+/// Arguments that every command line takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The file that describes the cluster
+    #[arg(long, value_name = "FILE", default_value = "config.ini", global = true)]
+    pub config: PathBuf,
+    /// Another value for a setting, for example client.timeout_ms=1000; can be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", global = true)]
+    pub overrides: Vec<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Common {
+    /// The settings.
+    ///
+    /// # Errors
+    /// One line that names the file, the key and the fix.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        Settings::load(&self.config, &self.overrides)
+    }
+}
+
+/// The arguments of this process; or, after a line that says what is wrong with them, the code to exit with.
+///
+/// # Errors
+/// 0 after `--help` and `--version`, else [`EXIT_MISTAKE`].
+pub fn parse<T: Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nobody is there to be told if this fails.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::SUCCESS }
+        }
+        _ => {
+            eprintln!("{}", one_line(&error.to_string()));
+            ExitCode::from(EXIT_MISTAKE)
+        }
+    })
+}
+
+/// Says on one line of standard error what is wrong, and returns the code to exit with.
+pub fn complain(code: u8, problem: impl Display) -> ExitCode {
+    eprintln!("error: {}", problem.to_string().replace('\n', " "));
+    ExitCode::from(code)
+}
+
+/// The first part of what clap says, without the usage that follows it.
+fn one_line(message: &str) -> String {
+    let what = message.split("\n\nUsage:").next().unwrap_or(message);
+    let what = what.split("\n\nFor more information").next().unwrap_or(what);
+    let words: Vec<&str> = what.split_whitespace().collect();
+    format!("{} (--help tells more)", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        name: String,
+        #[arg(value_parser = clap::value_parser!(u32))]
+        number: u32,
+    }
+
+    #[test]
+    fn a_mistake_is_one_line() {
+        let line = |args: &[&str]| one_line(&Cli::try_parse_from(args).unwrap_err().to_string());
+        let missing =
+            "error: the following required arguments were not provided: <NAME> <NUMBER> (--help tells more)";
+        assert_eq!(line(&["cli"]), missing);
+        let wrong =
+            "error: invalid value 'x' for '<NUMBER>': invalid digit found in string (--help tells more)";
+        assert_eq!(line(&["cli", "n", "x"]), wrong);
+    }
+}
