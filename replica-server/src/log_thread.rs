@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use replica_core::LogSequence;
 use replica_log::PrepareLog;
@@ -13,6 +14,9 @@ use crate::mailbox::{Report, ReportSender};
 
 /// Tasks that wait at most. What waits is bounded before that: by the windows of the partitions.
 const CAPACITY: usize = 1024;
+
+/// Between two tries to write to a disk that is full.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the shard wants of the log.
 pub(crate) enum LogTask {
@@ -56,7 +60,8 @@ fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) 
             }
         }
         if let Some(durable) = durable {
-            log.append(&records).and_then(|()| log.sync()).unwrap_or_else(|error| stop_the_process(&error));
+            append(log, &records);
+            log.sync().unwrap_or_else(|error| stop_the_process(&error));
             records.clear();
             // Nobody to report to: the shard has ended.
             let _ = reports.send(Report::LogDurable(durable));
@@ -68,6 +73,26 @@ fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) 
                 Err(error) => tracing::warn!(%error, "can't cut the prepare log; it is tried again later"),
             }
         }
+    }
+}
+
+/// Appends, and waits as long as only space is missing: nothing is acknowledged meanwhile, and nothing is lost
+/// (§7.6).
+fn append(log: &mut PrepareLog, records: &[Record]) {
+    let mut told = false;
+    while let Err(error) = log.append(records) {
+        let only_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if log.has_failed() || !only_full {
+            stop_the_process(&error);
+        }
+        if !told {
+            tracing::error!(%error, "the prepare log waits for space: make room on its disk, no restart is needed");
+            told = true;
+        }
+        thread::sleep(FULL_DISK_PAUSE);
+    }
+    if told {
+        tracing::info!("the prepare log goes on");
     }
 }
 

@@ -89,7 +89,9 @@ impl Peer {
     /// Ends when the queue's sender is dropped.
     async fn run(self, mut queue: Receiver<Vec<Envelope>>) {
         let mut waiting = Vec::new();
-        while queue.recv_many(&mut waiting, QUEUE).await > 0 {
+        let mut just_broke = false;
+        while just_broke || queue.recv_many(&mut waiting, QUEUE).await > 0 {
+            just_broke = false;
             let Some(address) = self.addresses.get(&self.node).map(|address| address.clone()) else {
                 waiting.clear();
                 continue;
@@ -101,8 +103,10 @@ impl Peer {
                     // Nobody to tell: the shard has ended.
                     let _ = self.mail.send(Mail::PeerUnreachable(self.node)).await;
                 }
-                // A stream that held for a while and broke: whether anybody listens is asked at once (§5.6).
-                if began.elapsed() < HELD {
+                // A stream that held for a while and broke: whether anybody still listens there is asked at
+                // once, with or without a message to send (§5.6).
+                just_broke = began.elapsed() >= HELD;
+                if !just_broke {
                     tokio::time::sleep(jitter::between(20, 200)).await;
                 }
             }
