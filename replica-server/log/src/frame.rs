@@ -42,12 +42,22 @@ pub(crate) enum Frame {
         /// The record.
         record: Record,
     },
-    /// Written whole, and not by this version of the log.
-    Foreign(Header),
+    /// Written whole, and no record: a damage that is told again, or what another program wrote.
+    NoRecord(Header),
     /// The header is intact, what it announces is not.
     BadPayload(Header),
     /// Not a header.
     BadHeader,
+}
+
+/// Appends the frame that says that what came before of the partition's records is damaged: one without a
+/// payload, which no record is.
+pub(crate) fn encode_damage(buffer: &mut Vec<u8>, place: Place, gpid: Gpid) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; HEADER]);
+    seal(&mut buffer[start..], place, gpid, 0);
+    let checksum = crc32c(&buffer[start..]);
+    buffer.extend_from_slice(&checksum.to_le_bytes());
 }
 
 /// Appends the frame of `record` to `buffer`, to be written at `place`; answers its length.
@@ -64,16 +74,19 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, place: Place, record: &Record) -> io:
     }
     let length = u32::try_from(length).expect("checked above");
     let payload = length - OVERHEAD;
-    let gpid = record.gpid();
-    let header = &mut buffer[start..start + HEADER];
-    header[0..4].copy_from_slice(&payload.to_le_bytes());
-    header[4..8].copy_from_slice(&gpid.app.0.to_le_bytes());
-    header[8..12].copy_from_slice(&gpid.partition.to_le_bytes());
-    let checksum = header_checksum(place, &header[..12]);
-    header[12..16].copy_from_slice(&checksum.to_le_bytes());
+    seal(&mut buffer[start..], place, record.gpid(), payload);
     let checksum = crc32c(&buffer[start..]);
     buffer.extend_from_slice(&checksum.to_le_bytes());
     Ok(length)
+}
+
+/// Writes a header over the first bytes of `frame`.
+fn seal(frame: &mut [u8], place: Place, gpid: Gpid, payload: u32) {
+    frame[0..4].copy_from_slice(&payload.to_le_bytes());
+    frame[4..8].copy_from_slice(&gpid.app.0.to_le_bytes());
+    frame[8..12].copy_from_slice(&gpid.partition.to_le_bytes());
+    let checksum = header_checksum(place, &frame[..12]);
+    frame[12..16].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// What stands at the beginning of `bytes`, which were read from `place`.
@@ -90,7 +103,7 @@ pub(crate) fn decode(place: Place, bytes: &[u8]) -> Frame {
     }
     match postcard::take_from_bytes::<Record>(&checked[HEADER..]) {
         Ok((record, [])) if record.gpid() == header.gpid => Frame::Valid { length: header.length, record },
-        _ => Frame::Foreign(header),
+        _ => Frame::NoRecord(header),
     }
 }
 
@@ -98,7 +111,7 @@ pub(crate) fn decode(place: Place, bytes: &[u8]) -> Frame {
 pub(crate) fn is_whole(place: Place, bytes: &[u8]) -> bool {
     // The cheap test first: this is asked of every byte behind a bad place.
     decode_header(place, bytes).is_some()
-        && matches!(decode(place, bytes), Frame::Valid { .. } | Frame::Foreign(_))
+        && matches!(decode(place, bytes), Frame::Valid { .. } | Frame::NoRecord(_))
 }
 
 fn decode_header(place: Place, bytes: &[u8]) -> Option<Header> {

@@ -40,7 +40,8 @@
 //!
 //! Then frames follow, one a record, without padding. The first ones are the *restatement*: for each partition
 //! that was created and not removed, in the order of their numbers, a `Created` record and a `Ballot` record
-//! with its highest ballot. It is what older segments say beyond mutations, so they can be removed. A frame:
+//! with its highest ballot; then, for each partition with damage, a frame without a payload. It is all that
+//! older segments say beyond mutations, so they can be removed. A frame:
 //!
 //! | at | bytes | what |
 //! | --- | --- | --- |
@@ -70,9 +71,9 @@
 //! | a frame's header, a segment's header, a segment that is missing or was cut | elsewhere | [`Damage::All`] |
 //! | the version, the checksum being right | any segment | [`LogError::Version`] |
 //!
-//! Damage stays until each partition that it touches was removed or created anew *later in the log*: until then
-//! every start tells of it again and nothing from there on is collected, or a start would take a replica for
-//! whole that is not. A segment with damage is not written to any more.
+//! Damage stays until the partition that it touches was removed or created anew *later in the log*: until then
+//! every start tells of it again, from where it is or from a restatement. A log with damage goes on in a new
+//! segment.
 
 mod file_system;
 mod frame;

@@ -1,6 +1,6 @@
 //! Writing the log.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use words::{Ballot, Decree, Gpid, Record};
 use crate::frame::{self, Place};
 use crate::index::Index;
 use crate::recovery::{self, LogError, Opened};
-use crate::segment::{Draft, Live, Noted, Segment};
+use crate::segment::{Draft, Noted, Restatement, Segment};
 use crate::{File, FileSystem, LogReader};
 
 /// How the log is laid out.
@@ -50,12 +50,8 @@ pub struct PrepareLog {
 pub(crate) struct State {
     /// Oldest first; the last one is written to. Empty only while the log is being opened.
     pub(crate) segments: VecDeque<Segment>,
-    /// What the next segment will restate.
-    pub(crate) live: Live,
-    /// Partitions that damage was found for and that were not removed since.
-    pub(crate) damaged: BTreeSet<Gpid>,
-    /// The first segment with damage.
-    pub(crate) damaged_from: Option<u64>,
+    /// What the next segment will say again, so that these can be removed.
+    pub(crate) restatement: Restatement,
 }
 
 impl State {
@@ -64,7 +60,7 @@ impl State {
         match record {
             Record::Created { gpid, app } => {
                 let noted = || Noted { app: app.clone(), ballot: Ballot(0) };
-                self.live.entry(*gpid).or_insert_with(noted).app = app.clone();
+                self.restatement.live.entry(*gpid).or_insert_with(noted).app = app.clone();
             }
             Record::Ballot { gpid, ballot } => self.raise(*gpid, *ballot),
             Record::Prepare { gpid, ballot, mutation, .. } => {
@@ -75,7 +71,7 @@ impl State {
             }
             Record::Installed { .. } => {}
             Record::Removed { gpid } => {
-                self.live.remove(gpid);
+                self.restatement.live.remove(gpid);
                 for segment in &mut self.segments {
                     segment.highest.remove(gpid);
                 }
@@ -84,7 +80,7 @@ impl State {
     }
 
     fn raise(&mut self, gpid: Gpid, ballot: Ballot) {
-        if let Some(noted) = self.live.get_mut(&gpid) {
+        if let Some(noted) = self.restatement.live.get_mut(&gpid) {
             noted.ballot = noted.ballot.max(ballot);
         }
     }
@@ -108,8 +104,9 @@ impl PrepareLog {
             buffer: Vec::new(),
             lengths: Vec::new(),
         };
-        // A segment with damage is never written to again, so that it can be collected once it healed.
-        if log.state.damaged_from == Some(log.active_segment().number) {
+        // In the new one the damage is told again, so that the segments that it is in can be collected; and a
+        // segment whose own header is bad is never written to.
+        if !recovered.is_whole {
             log.roll().map_err(LogError::io("begin a new segment after a damaged one"))?;
         }
         Ok((log, recovered.opened))
@@ -157,8 +154,7 @@ impl PrepareLog {
 
     /// Removes the oldest segments as long as all that they prepare is at or below what `durable` says for
     /// its partition (§7.5); partitions that are not named hold nothing back. Answers how many it removed. The
-    /// newest segment stays, and so does every segment from the first one with damage on until each
-    /// partition that it touches was removed ([`Damage`](crate::Damage)).
+    /// newest segment stays.
     ///
     /// # Errors
     /// Those of the file system. What was to be removed may come back; it does no harm.
@@ -184,13 +180,8 @@ impl PrepareLog {
     }
 
     fn collectable(&self, durable: &BTreeMap<Gpid, Decree>) -> usize {
-        let pinned_from = self.state.damaged_from.filter(|_| !self.state.damaged.is_empty());
         let needed = |segment: &Segment| {
-            pinned_from.is_some_and(|from| segment.number >= from)
-                || segment
-                    .highest
-                    .iter()
-                    .any(|(gpid, &highest)| durable.get(gpid).is_some_and(|&d| highest > d))
+            segment.highest.iter().any(|(gpid, &highest)| durable.get(gpid).is_some_and(|&d| highest > d))
         };
         let older = self.state.segments.len() - 1;
         self.state.segments.iter().take(older).take_while(|segment| !needed(segment)).count()
@@ -262,7 +253,7 @@ impl PrepareLog {
         for (record, &length) in records.iter().zip(&self.lengths) {
             self.state.on_record(record);
             if let Record::Created { gpid, .. } | Record::Removed { gpid } = record {
-                self.state.damaged.remove(gpid);
+                self.state.restatement.damaged.remove(gpid);
             }
             let segment = self.state.segments.back_mut().expect("there is always one");
             index.on_record(record, Place { segment: segment.number, offset: segment.length }, length);
@@ -282,7 +273,7 @@ impl PrepareLog {
     /// segment can have a torn tail (§7.2).
     fn roll(&mut self) -> io::Result<()> {
         self.sync()?;
-        let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.live)?;
+        let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.restatement)?;
         let published = draft.publish(&*self.files);
         let (segment, file) = self.poison_unless(published)?;
         self.state.segments.push_back(segment);

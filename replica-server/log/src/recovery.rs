@@ -26,8 +26,8 @@ pub struct Opened {
 /// all the same, maybe with gaps.
 ///
 /// Damage is told again at each start until the replica was removed, or created, later in the log than the
-/// damage: whoever learns a partition afresh appends `Removed` first. Until then the log is not collected from
-/// there on, or the next start would take the partition for whole.
+/// damage: whoever learns a partition afresh appends `Removed` first. It is told also when the segments that it
+/// was found in have been collected, or a start would take a replica for whole that is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// Nothing is lost.
@@ -74,6 +74,8 @@ pub(crate) struct Recovered {
     pub(crate) active: Box<dyn File>,
     pub(crate) index: Index,
     pub(crate) opened: Opened,
+    /// Whether nothing at all is bad, not even what has healed.
+    pub(crate) is_whole: bool,
 }
 
 /// Reads the log.
@@ -88,7 +90,7 @@ pub(crate) fn recover(files: &dyn FileSystem) -> Result<Recovered, LogError> {
         Some(file) => file,
         None => {
             let draft =
-                Draft::write(files, None, &reading.state.live).map_err(LogError::io("write log.1"))?;
+                Draft::write(files, None, &reading.state.restatement).map_err(LogError::io("write log.1"))?;
             let (first, file) = draft.publish(files).map_err(LogError::io("write log.1"))?;
             reading.state.segments.push_back(first);
             file
@@ -159,7 +161,7 @@ impl Reading {
     fn check_previous(&mut self, number: u64, length: u64) {
         match self.state.segments.back() {
             Some(previous) if (previous.number + 1, previous.length) != (number, length) => {
-                self.wounds.hurt(None, previous.number);
+                self.wounds.hurt(None);
             }
             _ => {}
         }
@@ -171,7 +173,7 @@ impl Reading {
         let length = bytes.len() as u64;
         self.state.segments.push_back(Segment { number, start, length, highest: BTreeMap::new() });
         if start > length {
-            self.wounds.hurt(None, number);
+            self.wounds.hurt(None);
         }
         // Bad places that no valid record followed yet, and where the first of them is.
         let mut bad: Vec<Option<Gpid>> = Vec::new();
@@ -185,13 +187,13 @@ impl Reading {
             }
             at = match frame {
                 Frame::Valid { length, record } => {
-                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
+                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
                     self.on_record(record, place, length, place.offset < start);
                     at + length as usize
                 }
-                Frame::Foreign(header) => {
-                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
-                    self.wounds.hurt(Some(header.gpid), number);
+                Frame::NoRecord(header) => {
+                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
+                    self.wounds.hurt(Some(header.gpid));
                     at + header.length as usize
                 }
                 Frame::BadPayload(header) => {
@@ -209,7 +211,7 @@ impl Reading {
             self.state.segments.back_mut().expect("pushed above").length = bad_from;
             return Some(bad_from);
         }
-        bad.drain(..).for_each(|whose| self.wounds.hurt(whose, number));
+        bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
         None
     }
 
@@ -231,7 +233,7 @@ impl Reading {
     /// Whether a restated record is known from the segments before: then replay had better not see it, as
     /// memory did not.
     fn says_nothing_new(&self, record: &Record) -> bool {
-        self.state.live.get(&record.gpid()).is_some_and(|noted| match record {
+        self.state.restatement.live.get(&record.gpid()).is_some_and(|noted| match record {
             Record::Created { app, .. } => noted.app == *app,
             Record::Ballot { ballot, .. } => noted.ballot >= *ballot,
             _ => false,
@@ -240,11 +242,11 @@ impl Reading {
 
     fn finish(mut self, active: Box<dyn File>) -> Recovered {
         forget_removed(&mut self.records);
+        let is_whole = !self.wounds.any;
         let (damage, damaged) = self.wounds.finish();
-        self.state.damaged = damaged;
-        self.state.damaged_from = self.wounds.first;
+        self.state.restatement.damaged = damaged;
         let opened = Opened { records: self.records, damage };
-        Recovered { state: self.state, active, index: self.index, opened }
+        Recovered { state: self.state, active, index: self.index, opened, is_whole }
     }
 }
 
@@ -273,8 +275,8 @@ fn forget_removed(records: &mut Vec<Record>) {
 /// Damage, in log order.
 #[derive(Default)]
 struct Wounds {
-    /// The first segment with damage.
-    first: Option<u64>,
+    /// Whether anything is bad, healed or not.
+    any: bool,
     /// Partitions whose records are bad.
     partitions: BTreeSet<Gpid>,
     /// Whether something is bad that may have been anybody's ...
@@ -286,8 +288,8 @@ struct Wounds {
 }
 
 impl Wounds {
-    fn hurt(&mut self, whose: Option<Gpid>, segment: u64) {
-        self.first.get_or_insert(segment);
+    fn hurt(&mut self, whose: Option<Gpid>) {
+        self.any = true;
         match whose {
             Some(gpid) => {
                 self.known.insert(gpid);

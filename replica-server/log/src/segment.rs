@@ -1,6 +1,6 @@
 //! One file of the log: its name, its header, and how it comes into being.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crc32c::crc32c;
@@ -15,8 +15,7 @@ pub(crate) const VERSION: u32 = 1;
 /// Length of a segment's header.
 pub(crate) const HEADER: usize = 36;
 
-/// What a partition's `Created` and `Ballot` records add up to: what each new segment says again, so that
-/// older ones can be removed.
+/// What a partition's `Created` and `Ballot` records add up to.
 #[derive(Clone, Debug)]
 pub(crate) struct Noted {
     /// The app that the partition is a part of.
@@ -25,8 +24,14 @@ pub(crate) struct Noted {
     pub(crate) ballot: Ballot,
 }
 
-/// All partitions that were created and not removed.
-pub(crate) type Live = BTreeMap<Gpid, Noted>;
+/// What a new segment restates.
+#[derive(Debug, Default)]
+pub(crate) struct Restatement {
+    /// All partitions that were created and not removed.
+    pub(crate) live: BTreeMap<Gpid, Noted>,
+    /// Partitions with damage that has not healed.
+    pub(crate) damaged: BTreeSet<Gpid>,
+}
 
 /// What is known of a segment while the log is open.
 #[derive(Debug)]
@@ -139,22 +144,29 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Writes the segment that follows `last` (the first one if there is none), with a restatement of `live`,
-    /// under a name that recovery takes no notice of.
+    /// Writes the segment that follows `last` (the first one if there is none), with a restatement, under a name that recovery takes no notice of.
     ///
     /// # Errors
     /// Those of the file system; the log is as it was.
-    pub(crate) fn write(files: &dyn FileSystem, last: Option<&Segment>, live: &Live) -> io::Result<Self> {
+    pub(crate) fn write(
+        files: &dyn FileSystem,
+        last: Option<&Segment>,
+        restated: &Restatement,
+    ) -> io::Result<Self> {
         let (number, previous) = last.map_or((1, 0), |last| (last.number + 1, last.length));
         let mut bytes = vec![0; HEADER];
-        for (&gpid, noted) in live {
-            for record in [
-                Record::Created { gpid, app: noted.app.clone() },
-                Record::Ballot { gpid, ballot: noted.ballot },
-            ] {
-                let place = Place { segment: number, offset: bytes.len() as u64 };
+        let place = |bytes: &Vec<u8>| Place { segment: number, offset: bytes.len() as u64 };
+        for (&gpid, noted) in &restated.live {
+            let created = Record::Created { gpid, app: noted.app.clone() };
+            let ballot = Record::Ballot { gpid, ballot: noted.ballot };
+            for record in [created, ballot] {
+                let place = place(&bytes);
                 frame::encode(&mut bytes, place, &record)?;
             }
+        }
+        for &gpid in &restated.damaged {
+            let place = place(&bytes);
+            frame::encode_damage(&mut bytes, place, gpid);
         }
         let restated = u32::try_from(bytes.len() - HEADER).map_err(io::Error::other)?;
         bytes[..HEADER].copy_from_slice(&encode_header(number, previous, restated));
