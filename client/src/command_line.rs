@@ -66,8 +66,18 @@ pub fn complain(code: u8, problem: impl Display) -> ExitCode {
 fn one_line(message: &str) -> String {
     let what = message.split("\n\nUsage:").next().unwrap_or(message);
     let what = what.split("\n\nFor more information").next().unwrap_or(what);
-    let words: Vec<&str> = what.split_whitespace().collect();
+    let words: Vec<String> = what.split_whitespace().map(shortened).collect();
     format!("{} (--help tells more)", words.join(" "))
+}
+
+/// An argument can be very long.
+fn shortened(word: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut short: String = word.chars().take(LONGEST).collect();
+    if short.len() < word.len() {
+        short.push_str("...");
+    }
+    short
 }
 
 #[cfg(test)]
