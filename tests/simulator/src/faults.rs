@@ -200,6 +200,11 @@ impl World<'_> {
         self.network.heal();
         self.ending.begin(self.now);
         self.plan.speed.broken_permille = 0;
+        // What must recover is the cluster, not an impatient crowd that asks for more than it can do.
+        let habits = &mut self.plan.habits;
+        habits.think = habits.think.max(Duration::from_millis(60));
+        habits.patience = habits.patience.max(Duration::from_secs(1));
+        habits.limit = habits.limit.max(Duration::from_secs(5));
         self.start_meta()?;
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];

@@ -174,7 +174,7 @@ fn settings(dice: &mut Dice) -> Settings {
         learn_timeout: Duration::from_millis(dice.pick(&[1_500, 5_000])),
         window,
         queue: dice.pick(&[2, 8_192]),
-        batch: dice.pick(&[1, 4, 1_024]),
+        batch: dice.pick(&[4, 64, 1_024]),
         // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
         list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
         resend_batch: 2 * window + dice.pick(&[16, 32, 128]),
