@@ -298,7 +298,6 @@ impl World<'_> {
             Refusal::NotReady => Sometimes::NotReady,
             Refusal::NoLease => Sometimes::ReadNoLease,
             Refusal::NotEnoughReplicas => Sometimes::NotEnoughReplicas,
-            Refusal::SessionExpired => Sometimes::SessionExpired,
             _ => return,
         };
         self.tally.note(what);

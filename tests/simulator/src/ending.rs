@@ -97,7 +97,7 @@ impl World<'_> {
     fn can_live(&self, gpid: Gpid) -> bool {
         match self.meta.configuration(gpid) {
             Some(configuration) if !configuration.is_empty() => {
-                configuration.members().any(|node| self.has_data(node))
+                configuration.members().any(|node| self.has_data(node, gpid))
             }
             _ => true,
         }

@@ -51,7 +51,16 @@ impl World<'_> {
                 self.machines[victim].slow_until = until;
                 trace!(self, self.machines[victim].disk.node, "slow disk until {until}");
             }
-            Fault::Wipe => self.wipe(victim),
+            Fault::Wipe => self.damage(victim, Loss::Everything),
+            Fault::LoseApp => {
+                let gpid = self.dice.pick(&self.gpids);
+                self.damage(victim, Loss::App(gpid));
+            }
+            Fault::Rot => self.damage(victim, Loss::Rot),
+            Fault::SyncFails if self.machines[victim].process.is_some() => {
+                self.machines[victim].disk.log.fail_next_sync();
+            }
+            Fault::SyncFails => {}
             Fault::MetaCrash => {
                 self.crash_meta();
                 self.tally.note(Sometimes::MetaCrash);
@@ -153,25 +162,28 @@ impl World<'_> {
         }
     }
 
-    /// A data directory is lost, if each partition keeps another member of its configuration: what all have
+    /// Data are lost, if each partition keeps another member of its configuration that has them: what all have
     /// lost stays lost (§4.8).
-    fn wipe(&mut self, index: usize) {
+    fn damage(&mut self, index: usize, loss: Loss) {
         let node = self.machines[index].disk.node;
         let spared = self.gpids.iter().all(|&gpid| !self.is_last_member(gpid, node));
         if spared {
-            self.crash(index, Loss::Everything);
+            self.crash(index, loss);
         }
     }
 
     fn is_last_member(&self, gpid: Gpid, node: NodeId) -> bool {
         let Some(configuration) = self.meta.configuration(gpid) else { return false };
-        let others = configuration.members().filter(|&member| member != node);
-        configuration.is_member(node) && others.filter(|&other| self.has_data(other)).count() == 0
+        let mut others = configuration.members().filter(|&member| member != node);
+        configuration.is_member(node) && !others.any(|other| self.has_data(other, gpid))
     }
 
-    /// Whether a node's data directory is still there.
-    pub(crate) fn has_data(&self, node: NodeId) -> bool {
-        self.places.get(&node).is_some_and(|&place| self.machines[place].disk.node == node)
+    /// Whether what a node had of a partition is still there.
+    pub(crate) fn has_data(&self, node: NodeId, gpid: Gpid) -> bool {
+        self.places.get(&node).is_some_and(|&place| {
+            let disk = &self.machines[place].disk;
+            disk.node == node && !disk.doubtful.contains(&gpid)
+        })
     }
 
     fn move_something(&mut self) {

@@ -94,7 +94,8 @@ impl Truth {
             };
             let before = process.and_then(|process| process.seen.get(&gpid).copied());
             let seen = self.look(index, &scene, gpid, replica, before)?;
-            note(scene.tally, before, seen, replica);
+            let slow = scene.machines[index].slow_until > scene.now;
+            note(scene.tally, before, seen, replica, slow);
             if let Some(process) = &mut scene.machines[index].process {
                 if process.adding.get(&gpid).is_some_and(|&(ballot, _)| ballot < seen.ballot) {
                     process.adding.remove(&gpid);
@@ -205,8 +206,8 @@ impl Truth {
         for member in members {
             let Some(&place) = scene.places.get(&member) else { continue };
             let disk = &scene.machines[place].disk;
-            if disk.node != member {
-                continue; // its data directory is gone
+            if disk.node != member || disk.doubtful.contains(&gpid) {
+                continue; // its data are gone
             }
             for decree in from.0 + 1..=committed.0 {
                 let Some(&id) = partition.committed.get(&Decree(decree)) else { continue };
@@ -359,6 +360,9 @@ impl Truth {
                 // Its removal was appended and kept, or its creation was never noted.
                 continue;
             };
+            if machine.disk.doubtful.contains(&gpid) {
+                continue;
+            }
             check(replica.role() != RoleName::Error, "S10", || {
                 format!("{node} restarts with {gpid} in error: {:?}", replica.error())
             })?;
@@ -413,7 +417,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// Notes what a step brought about.
-fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica) {
+fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica, slow_disk: bool) {
     let Some(before) = before else { return };
     if before.role == seen.role {
         return;
@@ -426,7 +430,12 @@ fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica) 
                 tally.note(Sometimes::PromotionWithSuffix);
             }
         }
-        (RoleName::Primary, _) => tally.note(Sometimes::DeposedPrimary),
+        (RoleName::Primary, _) => {
+            tally.note(Sometimes::DeposedPrimary);
+            if slow_disk {
+                tally.note(Sometimes::DeposedSlowDisk);
+            }
+        }
         (RoleName::Learner, RoleName::Secondary) => tally.note(Sometimes::MemberAdded),
         (_, RoleName::Error) => tally.note(Sometimes::ErrorReplica),
         (RoleName::Inactive, RoleName::Secondary) => tally.note(Sometimes::SecondaryRejoined),

@@ -1,6 +1,6 @@
 //! One machine: its clock, its disk, and the replica server's process, if one runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use replica_log::{MemoryFolder, PrepareLog};
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
 
 use crate::clock::{Clock, Moment};
-use crate::shadow::{self, Shadow};
+use crate::shadow::{self, Effect, Shadow};
+use crate::sometimes::{Sometimes, Tally};
 use crate::tally_app::{OpId, Shelf, TallyApp};
 use crate::violation::{Checked, Violation, check};
 
@@ -44,6 +45,10 @@ pub(crate) enum Loss {
     Power,
     /// The data directory is gone.
     Everything,
+    /// The files of one app are gone.
+    App(Gpid),
+    /// A byte of the log is another one.
+    Rot,
 }
 
 /// What outlives a process.
@@ -56,6 +61,9 @@ pub(crate) struct Disk {
     pub(crate) shadow: BTreeMap<Gpid, Shadow>,
     /// Whether that is surely all: nothing was on its way to the disk when the process ended, or it was lost.
     pub(crate) settled: bool,
+    /// Partitions whose data here were removed, or damaged by a fault; until the log says durably that they
+    /// were removed or created anew.
+    pub(crate) doubtful: BTreeSet<Gpid>,
 }
 
 /// One app's folder: what the app keeps, and what the framework keeps beside it for each checkpoint.
@@ -210,6 +218,7 @@ impl Disk {
             apps: BTreeMap::new(),
             shadow: BTreeMap::new(),
             settled: true,
+            doubtful: BTreeSet::new(),
         }
     }
 
@@ -229,16 +238,28 @@ impl Disk {
     }
 
     /// Records are durable now.
-    pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)]) {
-        shadow::fold(&mut self.shadow, records.iter().map(|(_, record)| record));
+    pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)], tally: &mut Tally) {
+        for (_, record) in records {
+            if matches!(record, Record::Created { .. } | Record::Removed { .. }) {
+                self.doubtful.remove(&record.gpid());
+            }
+            match shadow::on_durable(&mut self.shadow, record) {
+                Effect::Plain => {}
+                Effect::Raised => tally.note(Sometimes::Raised),
+                Effect::Replaced => tally.note(Sometimes::Replaced),
+            }
+        }
     }
 
     /// S10: what a log holds when it is opened is durable, and all that was durable is there, above what the
     /// apps have.
     pub(crate) fn on_opened(&mut self, records: &[Record]) -> Checked {
         let mut found = BTreeMap::new();
-        shadow::fold(&mut found, records);
-        for (&gpid, before) in self.shadow.iter().filter(|_| self.settled) {
+        for record in records {
+            shadow::on_durable(&mut found, record);
+        }
+        let whole = self.shadow.iter().filter(|(gpid, _)| self.settled && !self.doubtful.contains(gpid));
+        for (&gpid, before) in whole {
             let durable = self.durable(gpid);
             let lost = before.above(durable.max(before.installed));
             let lost =

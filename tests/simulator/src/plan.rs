@@ -98,6 +98,12 @@ pub(crate) enum Fault {
     SlowDisk,
     /// A node dies and its data directory is lost.
     Wipe,
+    /// A node dies and the files of one of its apps are lost.
+    LoseApp,
+    /// A node dies and a byte of its log changes.
+    Rot,
+    /// A sync of a log fails.
+    SyncFails,
     /// The meta server dies.
     MetaCrash,
     /// The meta server cannot be reached by some.
@@ -108,7 +114,7 @@ pub(crate) enum Fault {
     WallJump,
 }
 
-const ALL_FAULTS: [(Fault, u64, u64); 12] = [
+const ALL_FAULTS: [(Fault, u64, u64); 15] = [
     // Mean time between two, in milliseconds: from, to.
     (Fault::Crash, 700, 6_000),
     (Fault::Blackout, 8_000, 20_000),
@@ -118,6 +124,9 @@ const ALL_FAULTS: [(Fault, u64, u64); 12] = [
     (Fault::CutOne, 700, 5_000),
     (Fault::SlowDisk, 1_000, 6_000),
     (Fault::Wipe, 4_000, 12_000),
+    (Fault::LoseApp, 4_000, 15_000),
+    (Fault::Rot, 4_000, 15_000),
+    (Fault::SyncFails, 3_000, 12_000),
     (Fault::MetaCrash, 3_000, 12_000),
     (Fault::MetaCut, 2_000, 8_000),
     (Fault::Move, 1_000, 6_000),

@@ -15,45 +15,52 @@ pub(crate) struct Shadow {
     /// The last decree of the newest checkpoint that was installed.
     pub(crate) installed: Decree,
     /// The identities, by the raise-or-replace rule (§4.6).
-    list: BTreeMap<Decree, MutationId>,
+    list: BTreeMap<Decree, (MutationId, Ballot)>,
 }
 
-/// Takes notice of records that are durable, in log order.
-pub(crate) fn fold<'a>(shadows: &mut BTreeMap<Gpid, Shadow>, records: impl IntoIterator<Item = &'a Record>) {
-    for record in records {
-        let gpid = record.gpid();
-        if !shadows.entry(gpid).or_default().on_record(record) {
+/// Takes notice of a record that is durable; those of a log come in log order.
+pub(crate) fn on_durable(shadows: &mut BTreeMap<Gpid, Shadow>, record: &Record) -> Effect {
+    let gpid = record.gpid();
+    let shadow = shadows.entry(gpid).or_default();
+    match record {
+        Record::Created { .. } => {}
+        Record::Ballot { ballot, .. } => shadow.ballot = shadow.ballot.max(*ballot),
+        Record::Prepare { ballot, mutation, .. } => return shadow.prepare(*ballot, mutation.id),
+        Record::Installed { checkpoint, .. } => shadow.install(*checkpoint),
+        Record::Removed { .. } => {
             shadows.remove(&gpid);
         }
     }
+    Effect::Plain
+}
+
+/// What a record did to what was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing remarkable.
+    Plain,
+    /// The mutation was there and was proposed under a higher ballot (§4.6).
+    Raised,
+    /// Another mutation was there.
+    Replaced,
 }
 
 impl Shadow {
-    /// A record of the partition is durable now. False if the partition is gone by it.
-    pub(crate) fn on_record(&mut self, record: &Record) -> bool {
-        match record {
-            Record::Created { .. } => {}
-            Record::Ballot { ballot, .. } => self.ballot = self.ballot.max(*ballot),
-            Record::Prepare { ballot, mutation, .. } => {
-                self.ballot = self.ballot.max(*ballot);
-                self.prepare(mutation.id);
+    fn prepare(&mut self, ballot: Ballot, id: MutationId) -> Effect {
+        self.ballot = self.ballot.max(ballot);
+        match self.list.insert(id.decree, (id, ballot)) {
+            Some((here, _)) if here != id => {
+                self.list.split_off(&id.decree.next());
+                Effect::Replaced
             }
-            Record::Installed { checkpoint, .. } => self.install(*checkpoint),
-            Record::Removed { .. } => return false,
+            Some((_, before)) if before < ballot => Effect::Raised,
+            _ => Effect::Plain,
         }
-        true
-    }
-
-    fn prepare(&mut self, id: MutationId) {
-        if self.list.get(&id.decree).is_some_and(|&here| here != id) {
-            self.list.split_off(&id.decree.next());
-        }
-        self.list.insert(id.decree, id);
     }
 
     fn install(&mut self, checkpoint: MutationId) {
         // What follows is kept only if the log has that very identity there (§6.2).
-        let follows = self.list.get(&checkpoint.decree) == Some(&checkpoint);
+        let follows = self.identity_at(checkpoint.decree) == Some(checkpoint);
         if !follows {
             self.list.clear();
         }
@@ -62,11 +69,11 @@ impl Shadow {
 
     /// The identity of a decree, as far as the log has it.
     pub(crate) fn identity_at(&self, decree: Decree) -> Option<MutationId> {
-        self.list.get(&decree).copied()
+        self.list.get(&decree).map(|&(id, _)| id)
     }
 
     /// What is above `decree`, in order.
     pub(crate) fn above(&self, decree: Decree) -> impl Iterator<Item = MutationId> + '_ {
-        self.list.range(decree.next()..).map(|(_, &id)| id)
+        self.list.range(decree.next()..).map(|(_, &(id, _))| id)
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, ReadTask, Token, apply_mutation};
 use replicated_app::ReplicatedApp;
-use words::{Envelope, Mutation, PeerMessage, Record, Reply};
+use words::{Envelope, Mutation, PeerMessage, Record, Reply, RoleName};
 
 use crate::clock::Moment;
 use crate::invariants::Scene;
-use crate::machine::{Duty, Strike};
+use crate::machine::{Duty, Loss, Strike};
 use crate::network::Fate;
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, Violation, check};
@@ -151,6 +151,12 @@ impl World<'_> {
             }
             Strike::Freeze(span) => {
                 let until = self.now + span;
+                let process = self.machines[index].process.as_ref();
+                let leads =
+                    process.is_some_and(|p| p.seen.values().any(|seen| seen.role == RoleName::Primary));
+                if leads && span > self.plan.settings.lease {
+                    self.tally.note(Sometimes::FrozenPastLease);
+                }
                 if midway {
                     self.tally.note(Sometimes::FreezeMidway);
                 }
@@ -191,9 +197,10 @@ impl World<'_> {
             return Ok(());
         }
         if let Some(durable) = process.to_collect.take() {
-            let removed = process.log.collect(&durable).map_err(log_failed)?;
-            if removed > 0 {
-                self.tally.note(Sometimes::LogCollected);
+            match process.log.collect(&durable) {
+                Ok(0) => {}
+                Ok(_) => self.tally.note(Sometimes::LogCollected),
+                Err(_) => return self.die_of_disk(index),
             }
         }
         if process.to_log.is_empty() {
@@ -201,7 +208,9 @@ impl World<'_> {
         }
         process.syncing = std::mem::take(&mut process.to_log);
         let records: Vec<Record> = process.syncing.iter().map(|(_, record)| record.clone()).collect();
-        process.log.append(&records).map_err(log_failed)?;
+        if process.log.append(&records).is_err() {
+            return self.die_of_disk(index);
+        }
         let slow = machine.slow_until > self.now;
         let epoch = machine.epoch;
         let span = if slow { self.plan.speed.slow_sync } else { self.plan.speed.sync };
@@ -221,18 +230,32 @@ impl World<'_> {
             return Ok(());
         }
         let Some(process) = &mut machine.process else { return Ok(()) };
-        process.log.sync().map_err(log_failed)?;
+        if process.log.sync().is_err() {
+            return self.die_of_disk(index);
+        }
         let records = std::mem::take(&mut process.syncing);
-        machine.disk.on_synced(&records);
+        machine.disk.on_synced(&records, &mut self.tally);
         if let Some(&(last, _)) = records.last() {
             self.hand_in(index, Event::LogDurable(last));
         }
         self.sync_if_idle(index)
     }
 
+    /// A write or sync of the log failed: fatal to the node, never tried again as if nothing had happened (§7.1).
+    fn die_of_disk(&mut self, index: usize) -> Checked {
+        self.tally.note(Sometimes::SyncFailed);
+        self.crash(index, Loss::Power);
+        Ok(())
+    }
+
     fn send(&mut self, index: usize, envelope: Envelope) -> Checked {
         self.truth.on_send(&self.machines[index], &envelope)?;
         trace!(self, self.machines[index].disk.node, "-> {envelope}");
+        match &envelope.body {
+            PeerMessage::LearnFromList(_) => self.tally.note(Sometimes::LearnByList),
+            PeerMessage::LearnMutations(_) => self.tally.note(Sometimes::LearnByLog),
+            _ => {}
+        }
         let Some(&to) = self.places.get(&envelope.to) else {
             let what = format!("{} is sent to a node that never was", envelope.body);
             return Err(Violation { rule: "§1", what });
