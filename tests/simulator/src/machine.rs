@@ -231,10 +231,12 @@ impl Disk {
     /// this mutation.
     pub(crate) fn holds(&self, gpid: Gpid, id: MutationId) -> bool {
         let Some(shadow) = self.shadow.get(&gpid) else { return id.decree == Decree::ZERO };
-        match shadow.identity_at(id.decree) {
-            Some(here) => here == id,
-            None => id.decree <= shadow.installed.max(self.durable(gpid)),
-        }
+        // What the app has is in the right order by S12, whatever the log may still say of it.
+        id.decree <= self.durable(gpid)
+            || match shadow.identity_at(id.decree) {
+                Some(here) => here == id,
+                None => id.decree <= shadow.installed,
+            }
     }
 
     /// Records are durable now.

@@ -31,6 +31,9 @@ impl World<'_> {
             return Ok(());
         };
         machine.disk.on_opened(&opened.records)?;
+        for record in &opened.records {
+            trace!(self, machine.disk.node, "   finds {record}");
+        }
         let mut replay = Replay::new();
         for record in &opened.records {
             replay.on_record(record);
