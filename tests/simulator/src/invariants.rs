@@ -203,7 +203,10 @@ impl Truth {
         let adding = process.adding.get(&gpid).map(|&(_, node)| node);
         let members = replica.configuration().members().chain(adding);
         let partition = self.partition(gpid);
-        for member in members {
+        // Who left since may be collected, before the acknowledgement that it gave arrives.
+        let latest = partition.configurations.last_key_value().map(|(_, latest)| latest);
+        let left = |node| latest.is_some_and(|l| l.ballot > replica.ballot() && !l.is_member(node));
+        for member in members.filter(|&node| !left(node)) {
             let Some(&place) = scene.places.get(&member) else { continue };
             let disk = &scene.machines[place].disk;
             if disk.node != member || disk.doubtful.contains(&gpid) {
