@@ -53,8 +53,8 @@
 //! | 16 + *n* | 4 | checksum of bytes 0 to 15 + *n* |
 //!
 //! The header has a checksum of its own, so that a payload that rots costs its partition and no other. Number
-//! and offset are in it so that a frame is valid only where it was written: one that is left over from a write
-//! that failed, or that a client put into a payload, is never taken for a record.
+//! and offset are in it so that a frame is valid only where it was written: a copy of one elsewhere, say in a
+//! client's payload behind a header that rotted, is not taken for a record.
 //!
 //! A new segment is written as `log.N.new`, synced, renamed, and the folder synced; before all that, the one
 //! before it is synced. So a header and a restatement are never torn, a torn tail can be in the last segment
