@@ -1,17 +1,18 @@
 //! One node's state machine: its replicas, its peers, its session with the meta server.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::time::Duration;
 
 use words::{
-    Configuration, Envelope, Gpid, Life, MetaToNode, NodeId, NodeToMeta, Now, PartitionConfiguration,
+    Ballot, Configuration, Envelope, Gpid, Life, MetaToNode, NodeId, NodeToMeta, Now, PartitionConfiguration,
     PeerMessage, Refusal, Reply, Time,
 };
 
 use crate::peers::{Peers, Received};
 use crate::replica::{Replica, refuse_unable};
 use crate::step::{Counters, Step};
-use crate::{ApplyTask, Event, LogSequence, Output, RecoveredReplica, Settings, Work};
+use crate::{Event, LogSequence, Output, RecoveredReplica, Settings, Work};
 
 /// Reports about changes are this far apart at least.
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
@@ -56,8 +57,11 @@ pub struct NodeCore {
     report_due: bool,
     collect_due: bool,
     stopping: Stopping,
-    /// What was found committed at start, to be applied before anything else.
-    first: Vec<ApplyTask>,
+    /// What was found at start to be applied and logged, before anything else.
+    first: Output,
+    /// The ballots of replicas that were removed in this life: a late message of an older one must not bring
+    /// them back below it.
+    removed: BTreeMap<Gpid, Ballot>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +96,8 @@ impl NodeCore {
             report_due: false,
             collect_due: false,
             stopping: Stopping::No,
-            first: Vec::new(),
+            first: Output::default(),
+            removed: BTreeMap::new(),
         };
         let mut out = Output::default();
         for recovered in recovered {
@@ -101,7 +106,7 @@ impl NodeCore {
             node.replicas.insert(gpid, replica);
             node.touched.insert(gpid);
         }
-        node.first = out.apply;
+        node.first = out;
         node
     }
 
@@ -118,7 +123,7 @@ impl NodeCore {
 
     /// Takes one event.
     pub fn step(&mut self, now: Now, event: Event, out: &mut Output) {
-        out.apply.append(&mut self.first);
+        self.hand_over_first(out);
         match event {
             Event::Message(envelope) => self.on_envelope(now, envelope, out),
             Event::Meta(message) => self.on_meta(now, message, out),
@@ -136,9 +141,7 @@ impl NodeCore {
             Event::Applied { gpid, decree, answers } => {
                 self.with(now, gpid, out, |r, step| r.on_applied(step, decree, answers));
             }
-            Event::Created { gpid, result } => {
-                self.with(now, gpid, out, |r, step| r.on_created(step, result));
-            }
+            Event::Created { gpid, result } => self.on_created(now, gpid, &result, out),
             Event::Removed { gpid } => self.on_removed(now, gpid, out),
             Event::CheckpointDone { gpid, result } => {
                 self.collect_due = true;
@@ -165,7 +168,7 @@ impl NodeCore {
     /// Ends a round of steps: what clients wrote becomes mutations, heartbeats, beacons and reports that are
     /// due go out, and [`deadline`](Self::deadline) is set anew.
     pub fn flush(&mut self, now: Now, out: &mut Output) {
-        out.apply.append(&mut self.first);
+        self.hand_over_first(out);
         if self.stopping != Stopping::No {
             self.go_on_stopping(now, out);
         }
@@ -184,7 +187,7 @@ impl NodeCore {
         }
         self.tell_meta(now, out);
         if std::mem::take(&mut self.collect_due) {
-            let durable = self.replicas.values().map(|r| (r.gpid(), r.collectable())).collect();
+            let durable = self.replicas.values().filter_map(|r| Some((r.gpid(), r.collectable()?))).collect();
             out.work.push(Work::CollectLog { durable });
         }
     }
@@ -199,6 +202,11 @@ impl NodeCore {
             _ => Time::NEVER,
         };
         replica.min(self.peers.deadline()).min(self.next_beacon).min(report).min(stop)
+    }
+
+    fn hand_over_first(&mut self, out: &mut Output) {
+        out.append.append(&mut self.first.append);
+        out.apply.append(&mut self.first.apply);
     }
 
     fn on_envelope(&mut self, now: Now, envelope: Envelope, out: &mut Output) {
@@ -236,7 +244,9 @@ impl NodeCore {
             PeerMessage::AddLearner(m) => {
                 if !self.replicas.contains_key(&m.gpid) && self.stopping == Stopping::No {
                     let (gpid, app) = (m.gpid, m.app.clone());
-                    let replica = self.with_step(now, out, |step| Replica::create(step, gpid, app, None));
+                    let ballot = self.removed.get(&gpid).copied().unwrap_or_default();
+                    let replica =
+                        self.with_step(now, out, |step| Replica::create_learner(step, gpid, app, ballot));
                     self.insert(replica);
                 }
                 self.with(now, m.gpid, out, |r, step| r.on_add_learner(step, from, &m));
@@ -305,14 +315,11 @@ impl NodeCore {
         if self.replicas.contains_key(&gpid) {
             return self.with(now, gpid, out, |r, step| r.on_configuration(step, &configuration));
         }
-        let first = Configuration {
-            ballot: words::Ballot(1),
-            primary: Some(self.identity.node),
-            secondaries: Vec::new(),
-        };
-        if configuration == first {
+        let first =
+            Configuration { ballot: Ballot(1), primary: Some(self.identity.node), secondaries: Vec::new() };
+        if configuration == first && !self.removed.contains_key(&gpid) {
             let replica =
-                self.with_step(now, out, |step| Replica::create(step, gpid, app, Some(configuration)));
+                self.with_step(now, out, |step| Replica::create_first(step, gpid, app, configuration));
             self.insert(replica);
         } else if configuration.is_member(self.identity.node) {
             self.insert(Replica::lost(gpid, app, configuration));
@@ -328,10 +335,25 @@ impl NodeCore {
         let mut gone = false;
         self.with(now, gpid, out, |replica, step| gone = replica.on_removed(step));
         if gone {
-            self.replicas.remove(&gpid);
-            self.peers.set_partners(now.time, gpid, &[]);
-            self.report_due = true;
+            let ballot = self.forget(now, gpid);
+            self.removed.insert(gpid, ballot);
         }
+    }
+
+    fn on_created(&mut self, now: Now, gpid: Gpid, result: &io::Result<()>, out: &mut Output) {
+        let mut failed = false;
+        self.with(now, gpid, out, |replica, step| failed = replica.on_created(step, result));
+        if failed {
+            self.forget(now, gpid);
+        }
+    }
+
+    /// Returns the ballot that the replica had.
+    fn forget(&mut self, now: Now, gpid: Gpid) -> Ballot {
+        let replica = self.replicas.remove(&gpid);
+        self.peers.set_partners(now.time, gpid, &[]);
+        self.report_due = true;
+        replica.map(|replica| replica.ballot()).unwrap_or_default()
     }
 
     fn on_meta_connected(&mut self, now: Now, out: &mut Output) {

@@ -9,6 +9,9 @@ use crate::Settings;
 /// Heartbeats whose acknowledgement is waited for; older ones are forgotten.
 const HEARTBEATS_IN_FLIGHT: usize = 32;
 
+/// Nodes that this one can know: what strangers say must not fill its memory.
+const MAX_PEERS: usize = 10_000;
+
 /// Envelopes for other nodes, and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -97,6 +100,9 @@ impl Peers {
         if envelope.to_life > self.life {
             return Received::Drop;
         }
+        if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&envelope.from) {
+            return Received::Drop;
+        }
         let peer = self.peers.entry(envelope.from).or_default();
         if envelope.from_life < peer.life {
             return Received::Drop;
@@ -144,10 +150,20 @@ impl Peers {
     }
 
     /// The nodes to which a heartbeat is due, each with whether it has been silent for too long.
-    pub(crate) fn due(&self, now: Time, settings: &Settings) -> Vec<(NodeId, bool)> {
-        let due =
-            self.peers.iter().filter(|(_, peer)| !peer.partitions.is_empty() && peer.next_heartbeat <= now);
-        due.map(|(&node, peer)| (node, peer.last_heard + settings.failure_timeout <= now)).collect()
+    pub(crate) fn due(&mut self, now: Time, settings: &Settings) -> Vec<(NodeId, bool)> {
+        let mut due = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            if peer.partitions.is_empty() || peer.next_heartbeat > now {
+                continue;
+            }
+            // This node itself was away, stopped or starved: what the other said meanwhile still waits to be
+            // taken, so its silence proves nothing.
+            if peer.next_heartbeat + settings.heartbeat * 3 <= now {
+                peer.last_heard = now;
+            }
+            due.push((node, peer.last_heard + settings.failure_timeout <= now));
+        }
+        due
     }
 
     pub(crate) fn partitions(&self, node: NodeId) -> Vec<Gpid> {

@@ -149,14 +149,10 @@ impl PrepareList {
         }
     }
 
-    /// As [`install`](Self::install), at the end of a replay, when it can also be that the checkpoint is just
-    /// what the list begins after.
-    pub(crate) fn install_at_floor_or_above(&mut self, checkpoint: MutationId) {
-        if checkpoint.decree == self.floor {
-            self.floor_id = Some(checkpoint);
-        } else {
-            self.install(checkpoint);
-        }
+    /// The identity of what the list begins after, where replay did not find it.
+    pub(crate) fn know_floor(&mut self, floor: MutationId) {
+        assert_eq!(floor.decree, self.floor, "the floor's identity");
+        self.floor_id = Some(floor);
     }
 
     /// Replay met a decree that does not follow on: what was before is in a checkpoint, or lost; whoever

@@ -33,6 +33,8 @@ pub struct RecoveredReplica {
     pub(crate) list: PrepareList,
     pub(crate) confirmed: Decree,
     pub(crate) durable: MutationId,
+    /// The app has a checkpoint that the log does not know of.
+    pub(crate) installed: bool,
     pub(crate) error: Option<String>,
 }
 
@@ -65,9 +67,7 @@ impl Replay {
 
     /// A record that may have been this partition's is damaged: it can't be trusted (§7.2).
     pub fn damaged(&mut self, gpid: Gpid) {
-        if let Some(partition) = self.partitions.get_mut(&gpid) {
-            partition.damage = Some("its prepare log is damaged".to_owned());
-        }
+        self.partitions.entry(gpid).or_default().damage = Some("its prepare log is damaged".to_owned());
     }
 
     /// A record that may have been any partition's is damaged.
@@ -86,25 +86,28 @@ impl Replay {
     pub fn finish(self, apps: Vec<RecoveredApp>) -> Vec<RecoveredReplica> {
         let mut apps: BTreeMap<Gpid, RecoveredApp> = apps.into_iter().map(|app| (app.gpid, app)).collect();
         let all_damaged = self.all_damaged;
-        let recovered = self.partitions.into_iter().filter_map(|(gpid, mut partition)| {
+        let recovered = self.partitions.into_iter().map(|(gpid, mut partition)| {
             if all_damaged {
                 partition.damage.get_or_insert_with(|| "the prepare log is damaged".to_owned());
             }
-            // Without its note it never took part in anything.
-            let app = partition.app.take()?;
+            // With records and without its note, the note was damaged: that is a lost replica, not a new one.
+            let app = partition.app.take().unwrap_or_else(|| {
+                partition.damage.get_or_insert_with(|| "the note of its creation is damaged".to_owned());
+                AppInfo { id: gpid.app, ..AppInfo::default() }
+            });
             let opened = apps.remove(&gpid).map_or_else(
                 || Err("it is missing".to_owned()),
                 |app| app.durable.map_err(|error| error.to_string()),
             );
             let outcome = opened
                 .map_err(|reason| format!("its app can't be opened: {reason}"))
-                .and_then(|durable| partition.join(durable).map(|()| durable));
-            let (durable, error) = match outcome {
-                Ok(durable) => (durable, None),
-                Err(reason) => (MutationId::ZERO, Some(reason)),
+                .and_then(|durable| partition.join(durable).map(|installed| (durable, installed)));
+            let (durable, installed, error) = match outcome {
+                Ok((durable, installed)) => (durable, installed, None),
+                Err(reason) => (MutationId::ZERO, false, Some(reason)),
             };
             let Partition { ballot, list, confirmed, .. } = partition;
-            Some(RecoveredReplica { gpid, app, ballot, list, confirmed, durable, error })
+            RecoveredReplica { gpid, app, ballot, list, confirmed, durable, installed, error }
         });
         recovered.collect()
     }
@@ -139,8 +142,9 @@ impl Partition {
         }
     }
 
-    /// What the app has durably and what the log has must meet.
-    fn join(&mut self, durable: MutationId) -> Result<(), String> {
+    /// What the app has durably and what the log has must meet. Returns whether the app has a checkpoint that
+    /// the log does not know of.
+    fn join(&mut self, durable: MutationId) -> Result<bool, String> {
         if let Some(reason) = self.damage.take() {
             return Err(reason);
         }
@@ -151,6 +155,7 @@ impl Partition {
                 self.list.floor()
             ));
         }
+        let mut installed = false;
         match self.list.identity_at(decree) {
             Some(known) if known == durable => {
                 if decree > self.list.last_committed() {
@@ -160,12 +165,16 @@ impl Partition {
             Some(known) if decree <= self.list.last_committed() => {
                 return Err(format!("its app is at {durable}, where the log has {known}"));
             }
-            // A checkpoint was installed and the log did not get to say so; or the floor's identity is not in
-            // the log, and this is it.
-            _ => self.list.install_at_floor_or_above(durable),
+            // The floor's identity is not in the log, and this is it.
+            _ if decree == self.list.floor() => self.list.know_floor(durable),
+            // A checkpoint was installed, and the log did not get to say so.
+            _ => {
+                self.list.install(durable);
+                installed = true;
+            }
         }
         let (committed, prepared) = (self.list.last_committed(), self.list.last_prepared());
         self.confirmed = self.confirmed.clamp(committed, prepared);
-        Ok(())
+        Ok(installed)
     }
 }

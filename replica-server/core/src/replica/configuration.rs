@@ -14,6 +14,7 @@ use crate::step::Step;
 pub(super) struct PendingProposal {
     pub(super) proposed: Configuration,
     pub(super) resend_at: Time,
+    since: Time,
 }
 
 /// The role is being handed over.
@@ -34,6 +35,10 @@ impl Replica {
         if !self.is_ready() || self.fetching.is_some() {
             self.deferred = Some(configuration.clone());
             return;
+        }
+        if self.knows_nothing && configuration.is_member(step.me) {
+            let reason = "the configuration names this node, whose data is gone".to_owned();
+            return self.fail(step, reason);
         }
         if configuration.ballot == self.ballot {
             self.on_same_ballot(step, configuration);
@@ -249,7 +254,8 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         let resend_at = step.now.time + step.settings.resend;
         self.report_due = true;
-        primary.proposal = Some(PendingProposal { proposed: proposed.clone(), resend_at });
+        let since = step.now.time;
+        primary.proposal = Some(PendingProposal { proposed: proposed.clone(), resend_at, since });
         self.ask(step, proposed);
     }
 
@@ -270,14 +276,10 @@ impl Replica {
             return;
         }
         proposal.resend_at = now + step.settings.resend;
-        // What was proposed may rest on a node that is gone by now, and then the meta server will not have
+        // What was proposed may rest on a node that the meta server takes for dead, and then it will not have
         // it. Another change of the same ballot settles it: one of the two wins, and whoever was proposed
         // counts until that is known.
-        let doomed = primary.suspects.iter().any(|&node| {
-            proposal.proposed.is_member(node)
-                && (!self.configuration.is_member(node) || proposal.proposed.primary == Some(node))
-        });
-        if doomed {
+        if proposal.since + step.settings.prepare_timeout <= now {
             primary.handover = None;
             proposal.proposed = self.configuration.bumped();
         }

@@ -51,8 +51,10 @@ impl Replica {
         }
         let newer = message.ballot > self.ballot;
         match &self.role {
-            // It is no member in that ballot, so nothing here is needed: away with it, and learn afresh.
-            Role::Error(_) => return self.begin_removal(step),
+            // It is no member in that ballot, so nothing here is needed: away with it, and learn afresh. In
+            // the ballot that it knows it can be one of the next.
+            Role::Error(_) if newer => return self.begin_removal(step),
+            Role::Error(_) => return,
             // A duplicate that was delayed, or two roles that meet (PITFALLS 14 to 16).
             Role::Primary(_) | Role::Secondary if !newer => return,
             // Signatures of one primary grow: an older one is of a learning that is over.
@@ -60,6 +62,7 @@ impl Replica {
             _ => {}
         }
         self.leave_primary(step);
+        self.knows_nothing = false;
         let configuration =
             Configuration { ballot: message.ballot, primary: Some(from), secondaries: Vec::new() };
         if newer {
@@ -225,6 +228,8 @@ impl Replica {
             learner.progress_at = now;
             learner.ask_at = now + patience(settings);
         } else if learner.progress_at + settings.learn_timeout <= now {
+            let message = LearnFailed { gpid: self.gpid, signature: learner.signature };
+            step.send(learner.primary, PeerMessage::LearnFailed(message));
             self.set_role(Role::Inactive);
         } else if !learner.following && learner.ask_at <= now {
             self.ask_to_learn(step);

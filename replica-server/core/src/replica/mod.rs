@@ -71,6 +71,9 @@ pub struct Replica {
     grants: BTreeMap<NodeId, Grant>,
     /// A restarted node takes it that it had granted a full lease to every other node (§5.4).
     boot_grant: Time,
+    /// Made to learn, and not begun to: it has promised and acknowledged nothing, so nobody who takes it for a
+    /// member is right, and it follows nobody but the primary that teaches it.
+    knows_nothing: bool,
     /// The learning whose checkpoint is being fetched. It replaces the app when it is done, so until then this
     /// replica takes no part in anything else.
     fetching: Option<Signature>,
@@ -143,6 +146,7 @@ impl Replica {
             checkpoint: storage::Checkpoint::default(),
             grants: BTreeMap::new(),
             boot_grant: Time::default(),
+            knows_nothing: false,
             fetching: None,
             report_due: true,
             partners_changed: false,
@@ -162,7 +166,7 @@ impl Replica {
     /// As found at start. It takes no part until it knows the configuration (§7.4), but applies what it knows
     /// to be committed.
     pub(crate) fn recovered(step: &mut Step<'_>, recovered: RecoveredReplica) -> Self {
-        let RecoveredReplica { gpid, app, ballot, list, confirmed, durable, error } = recovered;
+        let RecoveredReplica { gpid, app, ballot, list, confirmed, durable, installed, error } = recovered;
         let role = error.map_or(Role::Inactive, Role::Error);
         let mut replica = Self::blank(gpid, app, role, Presence::Ready);
         replica.ballot = ballot;
@@ -179,6 +183,11 @@ impl Replica {
             let known: Vec<_> = (durable.decree.0 + 1..=list.last_committed().0)
                 .filter_map(|d| list.entry(Decree(d)).map(|entry| entry.mutation.clone()))
                 .collect();
+            if installed {
+                // The app has a checkpoint that the log does not know of; what follows in the log must not be
+                // read as following on what was there before (§6.2).
+                step.append(Record::Installed { gpid, checkpoint: durable });
+            }
             replica.list = list;
             replica.handed = replica.list.last_committed();
             step.apply(gpid, known);

@@ -17,6 +17,9 @@ use crate::prepare_list::Offer;
 use crate::step::{Step, prepare_record};
 use crate::{ReadTask, Settings, Token, WriteAnswer};
 
+/// Payload that may wait, in batches: a few large writes fill the queue as many small ones do.
+const QUEUED_BATCHES: usize = 16;
+
 /// What only a primary has.
 #[derive(Debug)]
 pub(super) struct Primary {
@@ -40,6 +43,8 @@ pub(super) struct Primary {
     pub(super) ready: bool,
     /// Writes that wait for a place in the window.
     waiting: VecDeque<(Write, Token)>,
+    /// Bytes of payload in them.
+    waiting_bytes: usize,
     /// Who waits for the answers to which decree.
     tokens: VecDeque<(Decree, Vec<Token>)>,
     /// Timestamps of one tenure never fall (§3.7).
@@ -60,6 +65,7 @@ impl Primary {
             reconcile: Decree::ZERO,
             ready: false,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             tokens: VecDeque::new(),
             last_timestamp_us: 0,
             handover: None,
@@ -95,7 +101,10 @@ impl Replica {
     pub(crate) fn on_write(&mut self, step: &mut Step<'_>, write: Write, token: Token) {
         let refusal = self.refuse_write(step, &write);
         match (refusal, &mut self.role) {
-            (None, Role::Primary(primary)) => primary.waiting.push_back((write, token)),
+            (None, Role::Primary(primary)) => {
+                primary.waiting_bytes += write.payload.len();
+                primary.waiting.push_back((write, token));
+            }
             (refusal, _) => {
                 let refusal = refusal.unwrap_or(Refusal::NotReady);
                 step.out.replies.push((token, Reply::Refused(refusal)));
@@ -110,9 +119,11 @@ impl Replica {
             Some(Refusal::TooLarge { limit: limit as u64 })
         } else if primary.handover.is_some() {
             Some(Refusal::NotReady)
-        } else if primary.waiting.len() >= step.settings.queue {
+        } else if primary.waiting.len() >= step.settings.queue
+            || primary.waiting_bytes >= step.settings.batch_bytes * QUEUED_BATCHES
+        {
             Some(Refusal::Busy)
-        } else if self.copies(primary) < self.copies_needed(step.settings) {
+        } else if self.is_too_small(step.settings) {
             Some(Refusal::NotEnoughReplicas)
         } else {
             None
@@ -124,14 +135,11 @@ impl Replica {
         Refusal::NotPrimary { ballot: self.ballot, primary }
     }
 
-    fn copies(&self, primary: &Primary) -> usize {
-        let gone = primary.suspects.iter().filter(|node| primary.members.contains_key(node)).count();
-        primary.members.len() - gone + 1
-    }
-
-    /// §3.6, and an app that wants fewer replicas than that needs no more than it wants.
-    fn copies_needed(&self, settings: &Settings) -> usize {
-        settings.mutation_2pc_min_replica_count.min(self.app.replica_count as usize)
+    /// Whether there are fewer replicas than a write needs (§3.6); an app that wants fewer than that needs no
+    /// more than it wants. A suspect counts: suspicion only leads to a proposal (§5.6).
+    fn is_too_small(&self, settings: &Settings) -> bool {
+        let needed = settings.mutation_2pc_min_replica_count.min(self.app.replica_count as usize);
+        matches!(&self.role, Role::Primary(primary) if primary.members.len() + 1 < needed)
     }
 
     pub(crate) fn on_read(&mut self, step: &mut Step<'_>, request: Bytes, token: Token) {
@@ -148,11 +156,23 @@ impl Replica {
 
     /// All events that waited were taken: what clients wrote becomes mutations (§3.1).
     pub(crate) fn flush(&mut self, step: &mut Step<'_>) {
+        if self.is_too_small(step.settings) {
+            self.refuse_waiting(step, &Refusal::NotEnoughReplicas);
+        }
         while self.has_room(step.settings) {
             let Some((writes, tokens)) = self.next_batch(step.settings) else { break };
             let decree = self.prepare(step, writes);
             let Role::Primary(primary) = &mut self.role else { unreachable!("only a primary has room") };
             primary.tokens.push_back((decree, tokens));
+        }
+    }
+
+    /// What waits has no decree yet, so it surely is not done, and never will be.
+    fn refuse_waiting(&mut self, step: &mut Step<'_>, refusal: &Refusal) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.waiting_bytes = 0;
+        for (_, token) in primary.waiting.drain(..) {
+            step.out.replies.push((token, Reply::Refused(refusal.clone())));
         }
     }
 
@@ -171,6 +191,7 @@ impl Replica {
             }
             let (write, token) = primary.waiting.pop_front().expect("there is a front");
             bytes += write.payload.len();
+            primary.waiting_bytes -= write.payload.len();
             writes.push(write);
             tokens.push(token);
         }
@@ -264,6 +285,9 @@ impl Replica {
         if let Some(teaching) = primary.learners.get_mut(&from) {
             teaching.progressed(step.now.time);
         }
+        if primary.proposal.is_none() {
+            primary.suspects.remove(&from); // it is there after all
+        }
         self.pump(step, from);
         self.advance_commit(step);
         self.decide(step);
@@ -274,9 +298,8 @@ impl Replica {
         if refused.ballot > self.ballot {
             return step.meta(words::NodeToMeta::Query { gpid: self.gpid });
         }
-        let is_member = primary.members.contains_key(&from);
         if refused.unable {
-            if refused.ballot == self.ballot && is_member {
+            if refused.ballot == self.ballot && primary.learning_of(from) == refused.learning {
                 self.suspect(step, from);
             }
             return;
@@ -301,9 +324,8 @@ impl Replica {
         if let Some(progress) = primary.progress_mut(node) {
             progress.restart(last_prepared, batch);
             self.pump(step, node);
-        } else {
-            self.invite_again(step, node);
         }
+        self.teach_anew(step, node);
     }
 
     /// Commits what every counted member and the own log have (§3.3), once nobody else can read (§5.4).
@@ -312,8 +334,10 @@ impl Replica {
         if self.durable_ballot < self.ballot || step.now.time < primary.wait_until {
             return;
         }
-        let acked = primary.members.values().map(|progress| progress.acked).min();
-        let limit = acked.map_or(self.durable_prepared, |acked| acked.min(self.durable_prepared));
+        let acked = primary.members.values().map(|progress| progress.acked);
+        let (committed, window) = (self.last_committed(), step.settings.window);
+        let held = primary.learners.values().filter_map(|t| t.holds_commits_at(committed, window));
+        let limit = acked.chain(held).min().map_or(self.durable_prepared, |it| it.min(self.durable_prepared));
         if limit > self.last_committed() {
             self.commit(step, limit);
             self.flush(step);
@@ -360,9 +384,8 @@ impl Replica {
             step.send(node, PeerMessage::StepDown(message));
         }
         let refusal = Reply::Refused(self.not_primary(step));
-        for (_, token) in primary.waiting {
-            step.out.replies.push((token, refusal.clone()));
-        }
+        let waiting = primary.waiting.into_iter().map(|(_, token)| (token, refusal.clone()));
+        step.out.replies.extend(waiting);
         for token in primary.tokens.into_iter().flat_map(|(_, tokens)| tokens) {
             step.out.replies.push((token, Reply::Unknown));
         }
@@ -401,10 +424,17 @@ impl Replica {
             let Role::Primary(primary) = &mut self.role else { return };
             let is_member = primary.members.contains_key(&node);
             let Some(progress) = primary.progress_mut(node) else { continue };
-            if is_member && progress.stuck_since.is_some_and(|since| since + settings.prepare_timeout <= now)
-            {
+            let stuck_for = progress.stuck_since.map(|since| now.since(since)).unwrap_or_default();
+            if stuck_for >= settings.prepare_timeout {
                 progress.stuck_since = Some(now);
-                self.suspect(step, node);
+                // Far beyond it, this node itself was away: what arrived meanwhile has not been taken yet.
+                if stuck_for >= settings.prepare_timeout * 2 {
+                    continue;
+                } else if is_member {
+                    self.suspect(step, node);
+                } else {
+                    self.start_teaching(step, node);
+                }
             } else if let Some(from) = progress.retry_from(now) {
                 progress.rewind(from, last_prepared, settings.resend_batch);
                 self.pump(step, node);

@@ -20,7 +20,8 @@ pub(crate) fn refuse_unable(step: &mut Step<'_>, from: NodeId, prepare: &Prepare
 
 impl Replica {
     pub(crate) fn on_prepare(&mut self, step: &mut Step<'_>, from: NodeId, prepare: &Prepare) {
-        if matches!(self.role, Role::Error(_)) {
+        let stranger = self.knows_nothing && prepare.learning.is_none();
+        if matches!(self.role, Role::Error(_)) || stranger {
             // PITFALLS 9: failed but not gone yet; answered, not asserted.
             return refuse_unable(step, from, prepare);
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use words::{AppInfo, Configuration, Gpid, MutationId, Record, Time};
+use words::{AppInfo, Ballot, Configuration, Gpid, MutationId, Record, Time};
 
 use super::{Pending, PendingKind, Presence, Replica, Role};
 use crate::step::Step;
@@ -26,19 +26,27 @@ impl Checkpoint {
 }
 
 impl Replica {
-    /// Makes a new, empty replica: the first one of a new partition, or one that will learn (§4.8).
-    pub(crate) fn create(
+    /// Makes the first replica of a new partition (§4.8).
+    pub(crate) fn create_first(
         step: &mut Step<'_>,
         gpid: Gpid,
         app: AppInfo,
-        configuration: Option<Configuration>,
+        configuration: Configuration,
     ) -> Self {
         let mut replica = Self::blank(gpid, app.clone(), Role::Inactive, Presence::Opening);
-        if configuration.is_none() {
-            // An earlier replica of this partition on this node may have granted a lease.
-            replica.boot_grant = step.now.time + step.settings.grant();
-        }
-        replica.deferred = configuration;
+        replica.deferred = Some(configuration);
+        step.work(Work::Create { gpid, app });
+        replica
+    }
+
+    /// Makes an empty replica that will learn. One that this node had before promised not to go below `ballot`,
+    /// and may have granted a lease.
+    pub(crate) fn create_learner(step: &mut Step<'_>, gpid: Gpid, app: AppInfo, ballot: Ballot) -> Self {
+        let mut replica = Self::blank(gpid, app.clone(), Role::Inactive, Presence::Opening);
+        replica.knows_nothing = true;
+        replica.ballot = ballot;
+        replica.configuration.ballot = ballot;
+        replica.boot_grant = step.now.time + step.settings.grant();
         step.work(Work::Create { gpid, app });
         replica
     }
@@ -47,24 +55,24 @@ impl Replica {
         self.presence == Presence::Ready
     }
 
-    /// The app is there; now the log notes that.
-    pub(crate) fn on_created(&mut self, step: &mut Step<'_>, result: io::Result<()>) {
+    /// The app is there; now the log notes that. Returns whether the replica is to be forgotten: what was never
+    /// noted has nothing to lose, and is tried again when it is asked for again.
+    pub(crate) fn on_created(&mut self, step: &mut Step<'_>, result: &io::Result<()>) -> bool {
         if self.presence != Presence::Opening {
-            return;
+            return false;
         }
-        match result {
-            Ok(()) => {
-                self.presence = Presence::Noting;
-                let record = Record::Created { gpid: self.gpid, app: self.app.clone() };
-                let sequence = step.append(record);
-                let ballot = self.durable_ballot;
-                self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Created });
-            }
-            Err(error) => {
-                self.presence = Presence::Ready;
-                self.set_role(Role::Error(format!("the app can't be created: {error}")));
-            }
+        if result.is_err() {
+            return true;
         }
+        self.presence = Presence::Noting;
+        let (gpid, ballot) = (self.gpid, self.ballot);
+        let created = step.append(Record::Created { gpid, app: self.app.clone() });
+        self.pending.push_back(Pending { sequence: created, ballot: Ballot(0), what: PendingKind::Created });
+        if ballot > Ballot(0) {
+            let sequence = step.append(Record::Ballot { gpid, ballot });
+            self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Ballot });
+        }
+        false
     }
 
     pub(super) fn on_noted(&mut self, step: &mut Step<'_>) {
@@ -75,9 +83,11 @@ impl Replica {
     }
 
     /// The meta server does not need this replica any more (§4.7).
-    pub(crate) fn on_collect(&mut self, step: &mut Step<'_>, ballot: words::Ballot) {
-        let unneeded = matches!(self.role, Role::Inactive | Role::Error(_)) && self.fetching.is_none();
-        if unneeded && self.is_ready() && ballot >= self.ballot {
+    pub(crate) fn on_collect(&mut self, step: &mut Step<'_>, ballot: Ballot) {
+        // Said of who is no member in that ballot, or of a dropped app, whose replicas still serve. A learner
+        // may be a member of the next one.
+        let busy = matches!(self.role, Role::Learner(_)) || self.fetching.is_some();
+        if !busy && ballot >= self.ballot {
             self.begin_removal(step);
         }
     }
@@ -86,6 +96,7 @@ impl Replica {
         if self.presence != Presence::Ready {
             return;
         }
+        self.leave_primary(step);
         self.presence = Presence::Removing;
         self.set_role(Role::Inactive);
         step.work(Work::Remove { gpid: self.gpid });
@@ -133,9 +144,11 @@ impl Replica {
         }
     }
 
-    /// Up to where this node's log is not needed for the partition any more.
-    pub(crate) fn collectable(&self) -> words::Decree {
+    /// Up to where this node's log is not needed for the partition any more; `None` if it is not needed at all:
+    /// a replica in `Error` is learned afresh, and must not hold the log of all others.
+    pub(crate) fn collectable(&self) -> Option<words::Decree> {
         let durable = self.durable.decree;
-        self.needed_by_learners().map_or(durable, |needed| needed.min(durable))
+        let collectable = self.needed_by_learners().map_or(durable, |needed| needed.min(durable));
+        (!matches!(self.role, Role::Error(_))).then_some(collectable)
     }
 }

@@ -14,6 +14,9 @@ use super::{Replica, Role};
 use crate::step::Step;
 use crate::{Settings, Work};
 
+/// How many times less often a learner is invited that was heard of.
+const BUSY_PATIENCE: u32 = 16;
+
 /// How many learn timeouts the copy of a checkpoint may take.
 const COPY_PATIENCE: u32 = 20;
 
@@ -22,14 +25,19 @@ const COPY_PATIENCE: u32 = 20;
 pub(super) struct Teaching {
     pub(super) signature: Signature,
     phase: Phase,
+    /// What it has once it has got what is on its way: the log keeps what follows.
+    has: Decree,
+    /// When it is invited again, unless it gets prepares: the invitation may be lost, or the learner has given
+    /// up and nobody heard of it. One that is busy with this learning ignores it.
+    invite_at: Time,
     /// When it last came further; dropped `learn_timeout` after (L2).
     progress_at: Time,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// It has not asked yet; asked again at this time.
-    Invited { resend_at: Time },
+    /// It has not asked yet.
+    Invited,
     /// What it misses, from this decree on, is being read or written out.
     Preparing { from: Decree },
     /// Something is on its way to it; it asks again when it has that.
@@ -59,6 +67,17 @@ impl Teaching {
         matches!(self.phase, Phase::Streaming(_))
     }
 
+    /// Up to where commits may go, so that this learner's next acknowledgement is of all that is committed. A
+    /// learner whose acknowledgements take longer than a commit would never be seen to have caught up under a
+    /// steady load (§6.3); so once it is within the window, commits wait for it, for as long as it does not get
+    /// stuck.
+    pub(super) fn holds_commits_at(&self, committed: Decree, window: usize) -> Option<Decree> {
+        let Phase::Streaming(progress) = &self.phase else { return None };
+        let near =
+            progress.acked > Decree::ZERO && progress.acked.0.saturating_add(window as u64) >= committed.0;
+        near.then(|| progress.acked.max(committed))
+    }
+
     /// Whether it has acknowledged, as this learner, all up to `committed`.
     pub(super) fn has_all(&self, committed: Decree) -> bool {
         matches!(&self.phase, Phase::Streaming(progress)
@@ -71,9 +90,8 @@ impl Teaching {
 
     pub(super) fn deadline(&self, settings: &Settings) -> Time {
         let phase = match &self.phase {
-            Phase::Invited { resend_at } => *resend_at,
-            Phase::Preparing { .. } | Phase::Handed | Phase::Copying => Time::NEVER,
-            Phase::Streaming(progress) => progress.retry_deadline(),
+            Phase::Streaming(progress) => progress.deadline(settings.prepare_timeout),
+            _ => self.invite_at,
         };
         phase.min(self.gives_up_at(settings))
     }
@@ -90,9 +108,14 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         assert!(!primary.members.contains_key(&node) && node != step.me, "a member does not learn");
         let signature = step.new_signature();
-        let resend_at = step.now.time + step.settings.resend;
-        let phase = Phase::Invited { resend_at };
-        primary.learners.insert(node, Teaching { signature, phase, progress_at: step.now.time });
+        let teaching = Teaching {
+            signature,
+            phase: Phase::Invited,
+            has: Decree::ZERO,
+            invite_at: step.now.time + step.settings.resend,
+            progress_at: step.now.time,
+        };
+        primary.learners.insert(node, teaching);
         self.partners_changed = true;
         self.report_due = true;
         self.invite(step, node, signature);
@@ -115,8 +138,18 @@ impl Replica {
 
     pub(super) fn invite_again(&self, step: &mut Step<'_>, node: NodeId) {
         let Role::Primary(primary) = &self.role else { return };
-        if let Some(Teaching { signature, phase: Phase::Invited { .. }, .. }) = primary.learners.get(&node) {
+        if let Some(Teaching { signature, phase: Phase::Invited, .. }) = primary.learners.get(&node) {
             self.invite(step, node, *signature);
+        }
+    }
+
+    /// A learner's node has a new life, or its replica is gone: whatever it was taught is over.
+    pub(super) fn teach_anew(&mut self, step: &mut Step<'_>, node: NodeId) {
+        let Role::Primary(primary) = &self.role else { return };
+        match primary.learners.get(&node) {
+            Some(Teaching { phase: Phase::Invited, .. }) => self.invite_again(step, node),
+            Some(_) => self.start_teaching(step, node),
+            None => {}
         }
     }
 
@@ -134,9 +167,10 @@ impl Replica {
         };
         let has = learn.last_committed;
         if has > committed {
-            // Only after an operator forced an older primary (§6.4).
-            teaching.phase = Phase::Handed;
-            return step.send(from, PeerMessage::LearnStartOver(LearnStartOver { gpid, ballot, signature }));
+            // Only after an operator forced an older primary (§6.4). The emptied node learns under another
+            // signature, so that a late duplicate can't empty it again.
+            step.send(from, PeerMessage::LearnStartOver(LearnStartOver { gpid, ballot, signature }));
+            return self.start_teaching(step, from);
         }
         if has >= floor && self.list.identity_at(has).is_some() {
             if !teaching.is_streaming() {
@@ -157,6 +191,7 @@ impl Replica {
             return; // asked twice, being prepared
         }
         teaching.phase = Phase::Preparing { from: has.next() };
+        teaching.has = has;
         teaching.progress_at = step.now.time;
         // As much as the shell puts into one answer: what is read must outrun what is written (§6.3).
         step.work(Work::ReadLog { gpid, signature, from: has.next(), to: committed });
@@ -206,6 +241,7 @@ impl Replica {
         match result {
             Ok((checkpoint, transfer)) => {
                 teaching.phase = Phase::Copying;
+                teaching.has = checkpoint.decree;
                 let message = LearnCheckpoint { gpid, ballot, signature, checkpoint, transfer };
                 step.send(node, PeerMessage::LearnCheckpoint(message));
             }
@@ -240,10 +276,9 @@ impl Replica {
         }
         let mut invitations = Vec::new();
         for (&node, teaching) in &mut primary.learners {
-            if let Phase::Invited { resend_at } = &mut teaching.phase
-                && *resend_at <= now
-            {
-                *resend_at = now + step.settings.resend;
+            if !teaching.is_streaming() && teaching.invite_at <= now {
+                let busy = if matches!(teaching.phase, Phase::Invited) { 1 } else { BUSY_PATIENCE };
+                teaching.invite_at = now + step.settings.resend * busy;
                 invitations.push((node, teaching.signature));
             }
         }
@@ -262,10 +297,10 @@ impl Replica {
     /// A decree below which the log is not to be cut while a learner needs it; bounded by `learn_timeout`.
     pub(crate) fn needed_by_learners(&self) -> Option<Decree> {
         let Role::Primary(primary) = &self.role else { return None };
-        let preparing = primary.learners.values().filter_map(|teaching| match teaching.phase {
-            Phase::Preparing { from } => Some(from.previous()),
-            _ => None,
+        let learning = primary.learners.values().filter_map(|teaching| match teaching.phase {
+            Phase::Preparing { .. } | Phase::Handed | Phase::Copying => Some(teaching.has),
+            Phase::Invited | Phase::Streaming(_) => None,
         });
-        preparing.min()
+        learning.min()
     }
 }

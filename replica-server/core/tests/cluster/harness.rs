@@ -15,7 +15,7 @@ use words::{
     NodeToMeta, Now, PartitionConfiguration, Record, Reply, RoleName, Time, Write, WriteKind,
 };
 
-const GPID: Gpid = Gpid::new(1, 0);
+pub(crate) const GPID: Gpid = Gpid::new(1, 0);
 
 /// Adds what it is asked to add.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +82,17 @@ pub(crate) struct Cluster {
     pub(crate) log_readable: bool,
     /// Checkpoints that learners installed.
     pub(crate) installed: usize,
+    /// Messages that get lost.
+    pub(crate) lose: fn(&words::Envelope) -> bool,
+    /// Proposals that the meta server won't have.
+    pub(crate) refuse: fn(&Configuration) -> bool,
+    /// Checkpoints that are never fetched to the end.
+    pub(crate) fetch_hangs: bool,
+    /// How many creations of an app fail.
+    pub(crate) creations_fail: usize,
+    /// What this node sends arrives so much later.
+    pub(crate) slow: Option<(NodeId, Duration)>,
+    held: VecDeque<(Time, NodeId, Event)>,
 }
 
 fn app() -> AppInfo {
@@ -104,6 +115,12 @@ impl Cluster {
             next_token: 0,
             log_readable: true,
             installed: 0,
+            lose: |_| false,
+            refuse: |_| false,
+            fetch_hangs: false,
+            creations_fail: 0,
+            slow: None,
+            held: VecDeque::new(),
         };
         for node in (1..=count).map(NodeId) {
             let fresh = Node { life: 0, core: None, log: Vec::new(), hosted: None, durable: None };
@@ -132,6 +149,14 @@ impl Cluster {
     pub(crate) fn promote(&mut self, node: NodeId) {
         self.configuration = self.configuration.promoted(node);
         self.push_configuration();
+    }
+
+    pub(crate) fn meta(&mut self, node: NodeId, message: MetaToNode) {
+        self.run(node, Event::Meta(message));
+    }
+
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.nodes[&node].core.as_ref().unwrap().replica(GPID).is_some()
     }
 
     pub(crate) fn kill(&mut self, node: NodeId) {
@@ -182,6 +207,10 @@ impl Cluster {
         let end = self.now + span;
         while self.now < end {
             self.now = self.now + Duration::from_millis(5);
+            while self.held.front().is_some_and(|(at, ..)| *at <= self.now) {
+                let (_, to, event) = self.held.pop_front().unwrap();
+                self.run(to, event);
+            }
             for node in self.alive() {
                 if self.nodes[&node].core.as_ref().unwrap().deadline() <= self.now {
                     self.run(node, Event::Tick);
@@ -219,12 +248,12 @@ impl Cluster {
         self.nodes.iter().filter(|(_, node)| node.core.is_some()).map(|(&id, _)| id).collect()
     }
 
-    fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         let (primary, ballot) = (self.configuration.primary.unwrap(), self.configuration.ballot);
         self.run(primary, Event::Meta(MetaToNode::Command { gpid: GPID, ballot, command }));
     }
 
-    fn push_configuration(&mut self) {
+    pub(crate) fn push_configuration(&mut self) {
         for node in self.alive() {
             let message = self.configuration_message();
             self.run(node, Event::Meta(message));
@@ -253,7 +282,15 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).unwrap();
         let last = out.append.last().map(|(sequence, _)| *sequence);
         node.log.extend(out.append.into_iter().map(|(_, record)| record));
-        queue.extend(out.send.into_iter().map(|envelope| (envelope.to, Event::Message(envelope))));
+        let lose = self.lose;
+        for envelope in out.send.into_iter().filter(|e| !lose(e)) {
+            match self.slow {
+                Some((slow, by)) if slow == id => {
+                    self.held.push_back((self.now + by, envelope.to, Event::Message(envelope)));
+                }
+                _ => queue.push_back((envelope.to, Event::Message(envelope))),
+            }
+        }
         for task in out.apply {
             let hosted = node.hosted.as_mut().expect("only a hosted app applies");
             assert_eq!(task.mutation.id.decree, hosted.applied.decree.next(), "in order, without gaps");
@@ -280,7 +317,9 @@ impl Cluster {
     fn on_meta(&mut self, from: NodeId, message: NodeToMeta, queue: &mut VecDeque<(NodeId, Event)>) {
         match message {
             NodeToMeta::Propose(proposal) => {
-                if self.configuration.check_step(&proposal.proposed).is_ok() {
+                if !(self.refuse)(&proposal.proposed)
+                    && self.configuration.check_step(&proposal.proposed).is_ok()
+                {
                     self.configuration = proposal.proposed;
                 }
                 for node in self.alive() {
@@ -294,6 +333,10 @@ impl Cluster {
 
     fn work(&mut self, id: NodeId, work: Work) -> Option<Event> {
         match work {
+            Work::Create { gpid, .. } if self.creations_fail > 0 => {
+                self.creations_fail -= 1;
+                Some(Event::Created { gpid, result: Err(io::ErrorKind::StorageFull.into()) })
+            }
             Work::Create { gpid, .. } => {
                 let node = self.nodes.get_mut(&id).unwrap();
                 (node.hosted, node.durable) = (Some(Hosted::default()), Some(Hosted::default()));
@@ -304,6 +347,7 @@ impl Cluster {
                 let result = Ok((hosted.applied, 1));
                 Some(Event::CheckpointOffered { gpid, signature, result })
             }
+            Work::FetchCheckpoint { .. } if self.fetch_hangs => None,
             Work::FetchCheckpoint { gpid, signature, from, .. } => {
                 self.installed += 1;
                 let copy = self.nodes[&from].hosted.clone().unwrap();

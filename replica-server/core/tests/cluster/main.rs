@@ -2,6 +2,7 @@
 //! wrong, and directed cases. The simulator (tests/simulator) is where things go wrong.
 
 mod harness;
+mod regressions;
 
 use std::time::Duration;
 
