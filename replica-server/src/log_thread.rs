@@ -2,7 +2,7 @@
 //! (group commit).
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -47,25 +47,16 @@ pub(crate) fn start(
 }
 
 fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) {
-    let mut records = Vec::new();
-    while let Ok(first) = tasks.recv() {
-        let (mut durable, mut collect) = (None, None);
-        for task in std::iter::once(first).chain(tasks.try_iter().take(CAPACITY)) {
+    let mut waiting = Waiting::default();
+    while let Ok(first) = next(tasks, &waiting) {
+        let mut collect = None;
+        for task in first.into_iter().chain(tasks.try_iter().take(CAPACITY)) {
             match task {
-                LogTask::Append { records: more, last } => {
-                    records.extend(more);
-                    durable = Some(last);
-                }
+                LogTask::Append { records, last } => waiting.add(records, last),
                 LogTask::Collect(decrees) => collect = Some(decrees),
             }
         }
-        if let Some(durable) = durable {
-            append(log, &records);
-            log.sync().unwrap_or_else(|error| stop_the_process(&error));
-            records.clear();
-            // Nobody to report to: the shard has ended.
-            let _ = reports.send(Report::LogDurable(durable));
-        }
+        waiting.write(log, reports);
         if let Some(decrees) = collect {
             match log.collect(&decrees) {
                 Ok(0) => {}
@@ -76,24 +67,63 @@ fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) 
     }
 }
 
-/// Appends, and waits as long as only space is missing: nothing is acknowledged meanwhile, and nothing is lost
-/// (§7.6).
-fn append(log: &mut PrepareLog, records: &[Record]) {
-    let mut told = false;
-    while let Err(error) = log.append(records) {
-        let only_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if log.has_failed() || !only_full {
-            stop_the_process(&error);
-        }
-        if !told {
-            tracing::error!(%error, "the prepare log waits for space: make room on its disk, no restart is needed");
-            told = true;
-        }
-        thread::sleep(FULL_DISK_PAUSE);
+/// The next task; `None` when it is time to try again what could not be written.
+///
+/// # Errors
+/// The shard has ended.
+fn next(tasks: &Receiver<LogTask>, waiting: &Waiting) -> Result<Option<LogTask>, RecvError> {
+    if waiting.records.is_empty() {
+        return tasks.recv().map(Some);
     }
-    if told {
-        tracing::info!("the prepare log goes on");
+    match tasks.recv_timeout(FULL_DISK_PAUSE) {
+        Ok(task) => Ok(Some(task)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(RecvError),
     }
+}
+
+/// What is not written yet.
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Record>,
+    last: LogSequence,
+    disk_is_full: bool,
+}
+
+impl Waiting {
+    fn add(&mut self, records: Vec<Record>, last: LogSequence) {
+        self.records.extend(records);
+        self.last = last;
+    }
+
+    /// Appends, syncs and reports. While only space is missing it stays as it is, to be tried again: nothing is
+    /// acknowledged meanwhile, nothing is lost, and cutting the log may make room (§7.6).
+    fn write(&mut self, log: &mut PrepareLog, reports: &ReportSender) {
+        if self.records.is_empty() {
+            return;
+        }
+        match log.append(&self.records) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) && !log.has_failed() => {
+                if !std::mem::replace(&mut self.disk_is_full, true) {
+                    tracing::error!(%error, "the prepare log waits for space on its disk; no restart is needed");
+                }
+                return;
+            }
+            Err(error) => stop_the_process(&error),
+        }
+        log.sync().unwrap_or_else(|error| stop_the_process(&error));
+        if std::mem::take(&mut self.disk_is_full) {
+            tracing::info!("the prepare log goes on");
+        }
+        self.records.clear();
+        // Nobody to report to: the shard has ended.
+        let _ = reports.send(Report::LogDurable(self.last));
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// After a failed sync nobody knows what is on the disk, and a second sync that works proves nothing: the kernel
@@ -104,4 +134,39 @@ fn stop_the_process(error: &io::Error) -> ! {
         "replica-server: the prepare log can't be written ({error}): check the disk, then start it again"
     );
     std::process::abort();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use replica_log::{MemoryFolder, Options};
+    use words::Ballot;
+
+    use super::*;
+    use crate::mailbox::mailbox;
+
+    fn record(partition: u32) -> Record {
+        Record::Ballot { gpid: Gpid::new(1, partition), ballot: Ballot(1) }
+    }
+
+    #[test]
+    fn what_waits_for_space_is_written_in_order_once_there_is_some() {
+        let disk = Arc::new(MemoryFolder::new());
+        let (mut log, _) = PrepareLog::open(disk.clone(), Options::default()).unwrap();
+        let (_, reports, mut mailbox) = mailbox();
+        let mut waiting = Waiting::default();
+        disk.set_capacity(Some(0));
+        for sequence in 1..=2 {
+            waiting.add(vec![record(sequence)], sequence.into());
+            waiting.write(&mut log, &reports);
+        }
+        assert!(mailbox.reports.try_recv().is_err(), "nothing is durable");
+        disk.set_capacity(None);
+        waiting.write(&mut log, &reports);
+        assert!(matches!(mailbox.reports.try_recv(), Ok(Report::LogDurable(2))));
+        drop(log);
+        let (_, opened) = PrepareLog::open(disk, Options::default()).unwrap();
+        assert_eq!(opened.records, [record(1), record(2)]);
+    }
 }

@@ -286,6 +286,7 @@ impl Apps {
         }
         let old = slot.app.replace(app);
         slot.generation = generation;
+        tracing::info!(%gpid, %checkpoint, "a learned checkpoint took the app's place");
         let was_running = std::mem::take(&mut slot.checkpoint.running);
         if let Some(old) = old {
             self.discard(old);
