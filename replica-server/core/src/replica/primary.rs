@@ -156,6 +156,8 @@ impl Replica {
 
     /// All events that waited were taken: what clients wrote becomes mutations (§3.1).
     pub(crate) fn flush(&mut self, step: &mut Step<'_>) {
+        // Whoever left, member or learner, nobody waits for any more.
+        self.advance_commit(step);
         if self.is_too_small(step.settings) {
             self.refuse_waiting(step, &Refusal::NotEnoughReplicas);
         }
@@ -340,7 +342,6 @@ impl Replica {
         let limit = acked.chain(held).min().map_or(self.durable_prepared, |it| it.min(self.durable_prepared));
         if limit > self.last_committed() {
             self.commit(step, limit);
-            self.flush(step);
         }
     }
 

@@ -7,7 +7,7 @@ use words::{Ballot, Command, MetaToNode, Reply, RoleName};
 use crate::harness::{Cluster, GPID};
 use crate::{R1, R2, R3, three};
 
-/// a dropped app is collected although its replicas serve.
+/// A dropped app is collected although its replicas serve.
 #[test]
 fn collect_of_a_dropped_app() {
     let mut cluster = three();
@@ -19,7 +19,7 @@ fn collect_of_a_dropped_app() {
     }
 }
 
-/// a learner that restarts while it copies is invited again soon.
+/// A learner that restarts while it copies is invited again soon.
 #[test]
 fn a_learner_restarts_while_it_copies() {
     let mut cluster = three();
@@ -41,7 +41,7 @@ fn a_learner_restarts_while_it_copies() {
     assert_eq!(cluster.role(R3), RoleName::Secondary, "8 s later");
 }
 
-/// a proposal that is refused for ever does not keep a dead secondary in.
+/// A proposal that is refused for ever does not keep a dead secondary in.
 #[test]
 fn a_refused_addition_blocks_nothing() {
     let mut cluster = Cluster::of(3);
@@ -56,7 +56,7 @@ fn a_refused_addition_blocks_nothing() {
     assert!(!cluster.configuration.is_member(R2), "{}", cluster.configuration);
 }
 
-/// nor does a refused handover stop writes for ever.
+/// Nor does a refused handover stop writes for ever.
 #[test]
 fn a_refused_handover_goes_on_as_before() {
     let mut cluster = three();
@@ -67,7 +67,7 @@ fn a_refused_handover_goes_on_as_before() {
     assert!(matches!(reply, Some(Reply::Done { .. })), "{reply:?}");
 }
 
-/// the disk was full when the first replica was to be made; now it is not.
+/// The disk was full when the first replica was to be made; now it is not.
 #[test]
 fn a_creation_that_failed_is_tried_again() {
     let mut cluster = Cluster::of(1);
@@ -79,7 +79,7 @@ fn a_creation_that_failed_is_tried_again() {
     assert_eq!(cluster.role(R1), RoleName::Primary);
 }
 
-/// a learner that is slower than the others gets in although the load never pauses.
+/// A learner that is slower than the others gets in although the load never pauses.
 #[test]
 fn a_slow_learner_gets_in_under_load() {
     let mut cluster = Cluster::of(3);
@@ -184,7 +184,7 @@ mod alone {
                 for work in out.work {
                     match work {
                         Work::Create { gpid, .. } => {
-                            events.push_back(Event::Created { gpid, result: Ok(()) })
+                            events.push_back(Event::Created { gpid, result: Ok(()) });
                         }
                         Work::Remove { gpid } => events.push_back(Event::Removed { gpid }),
                         _ => {}
@@ -223,11 +223,11 @@ mod alone {
         let role = node.core.replica(GPID).unwrap().role();
         let claims = vec![Claim { gpid: GPID, ballot: Ballot(8), last_committed: Decree(49) }];
         node.from(DEPOSED, PeerMessage::Heartbeat(Heartbeat { sequence: 1, claims }));
-        let acks = node.sent.iter().filter_map(|envelope| match &envelope.body {
+        let mut acks = node.sent.iter().filter_map(|envelope| match &envelope.body {
             PeerMessage::HeartbeatAck(ack) => Some(ack.exceptions.clone()),
             _ => None,
         });
-        assert_eq!(acks.last(), Some(vec![GPID]), "S4: it lets a deposed primary read; it is {role}");
+        assert_eq!(acks.next_back(), Some(vec![GPID]), "S4: it lets a deposed primary read; it is {role}");
     }
 
     #[test]
