@@ -134,14 +134,11 @@ impl MetaCore {
         ballot: Ballot,
         out: &mut MetaOutput,
     ) {
-        // It was told when the configuration changed; that counts as the first time.
-        let last = partition.reminded.filter(|&(b, _)| b == ballot).map_or(partition.changed, |(_, at)| at);
-        let due = last + self.settings.ask_again;
-        if due > now {
-            partition.wake_at(due);
+        if partition.was_told(primary, ballot, now, self.settings.ask_again) {
+            partition.wake_at(partition.told[&primary].1 + self.settings.ask_again);
             return;
         }
-        partition.reminded = Some((ballot, now));
+        partition.told.insert(primary, (ballot, now));
         partition.wake_at(now + self.settings.ask_again);
         self.send_configuration(gpid, primary, out);
     }

@@ -152,7 +152,7 @@ fn primary_is_lost(view: &View<'_>) -> Option<Decision> {
     let why = primary.why_lost()?;
     let secondaries = || view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
     let successor = secondaries()
-        .filter(|node| node.standing == Standing::Alive && node.why_lost().is_none())
+        .filter(|node| node.can_lead())
         .max_by_key(|node| (!node.leaving, node.progress(), std::cmp::Reverse((node.primaries, node.node))));
     if let Some(successor) = successor {
         let mut next = view.configuration.promoted(successor.node);
@@ -327,6 +327,13 @@ impl NodeView {
         }
     }
 
+    /// Whether it can take over. Not before it has reported: the others leave with that step, and what if its
+    /// replica turns out to be broken?
+    fn can_lead(&self) -> bool {
+        self.standing == Standing::Alive
+            && matches!(self.replica, Replica::Held { role, .. } if role != RoleName::Error)
+    }
+
     /// How far the replica is.
     pub(crate) fn progress(&self) -> (Ballot, Decree) {
         match self.replica {
@@ -355,3 +362,6 @@ impl NodeView {
             && matches!(self.replica, Replica::Held { role, ballot, .. } if as_wanted(role, ballot))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,11 +275,28 @@ impl MetaCore {
 
     /// Tells a node a partition's configuration; one that is about to change is told once it has (PITFALLS 3).
     pub(crate) fn tell(&mut self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        let Some(ballot) = self.state.configuration(gpid).map(|configuration| configuration.ballot) else {
+            return;
+        };
         let Some(partition) = self.partitions.get_mut(&gpid) else { return };
         if partition.pending.is_some() {
             partition.waiting.insert(node);
         } else {
+            partition.told.insert(node, (ballot, self.stepped));
             self.send_configuration(gpid, node, out);
+        }
+    }
+
+    /// ... that seems not to know it. Not if it was told just now: a node to which thousands of partitions come
+    /// reports many times before it has taken them all in.
+    pub(crate) fn tell_again(&mut self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
+        let (Some(configuration), Some(partition)) =
+            (self.state.configuration(gpid), self.partitions.get(&gpid))
+        else {
+            return;
+        };
+        if !partition.was_told(node, configuration.ballot, self.stepped, self.settings.ask_again) {
+            self.tell(gpid, node, out);
         }
     }
 

@@ -99,7 +99,7 @@ impl MetaCore {
             }
         }
         for gpid in missing {
-            self.tell(gpid, node, out);
+            self.tell_again(gpid, node, out);
             self.dirty.insert(gpid);
         }
         for report in replicas {
@@ -126,7 +126,7 @@ impl MetaCore {
             self.dirty.insert(gpid);
         }
         if outdated {
-            self.tell(gpid, node, out);
+            self.tell_again(gpid, node, out);
         }
     }
 

@@ -207,21 +207,21 @@ impl Nodes {
         }
     }
 
-    /// A node has the address of others: those will not be back, and are dead at once.
+    /// A node has the address of others: those will not be back, and are dead at once. Returns who is new to
+    /// that.
     pub(crate) fn replaces(&mut self, node: NodeId, others: &[NodeId], now: Time) -> Vec<NodeId> {
         assert!(!others.contains(&node), "a node does not replace itself");
-        let mut died = vec![];
+        let mut gone = vec![];
         for other in others {
-            let Some(entry) = self.nodes.get_mut(other).filter(|entry| entry.session.is_none()) else {
-                continue;
-            };
+            let is_gone = |entry: &&mut Node| entry.session.is_none() && !entry.replaced;
+            let Some(entry) = self.nodes.get_mut(other).filter(is_gone) else { continue };
             entry.replaced = true;
             if !matches!(entry.presence, Presence::Dead { .. }) {
                 entry.presence = Presence::Dead { since: now };
-                died.push(*other);
             }
+            gone.push(*other);
         }
-        died
+        gone
     }
 
     /// Who has been silent, or without a session, for too long.

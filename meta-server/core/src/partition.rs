@@ -31,8 +31,8 @@ pub(crate) struct Partition {
     pub(crate) goal_since: Time,
     /// What the primary was last asked for, on which ballot, and when.
     pub(crate) asked: Option<(Order, Ballot, Time)>,
-    /// When the primary was last told that it is one.
-    pub(crate) reminded: Option<(Ballot, Time)>,
+    /// Whom the configuration of which ballot was last told, and when.
+    pub(crate) told: BTreeMap<NodeId, (Ballot, Time)>,
     /// When a replica was last said to be collectable.
     pub(crate) collected: BTreeMap<NodeId, Time>,
     /// When to look at it again, at the latest.
@@ -110,6 +110,11 @@ impl Partition {
         self.avoid.clear();
         self.changed = now;
         self.pending = None;
+    }
+
+    /// Whether a node was told the configuration of this ballot less than `span` ago.
+    pub(crate) fn was_told(&self, node: NodeId, ballot: Ballot, now: Time, span: Duration) -> bool {
+        self.told.get(&node).is_some_and(|&(told, at)| told == ballot && at + span > now)
     }
 
     /// Asks to be looked at again at that time, if not before.
