@@ -423,7 +423,7 @@ impl NodeCore {
             self.report_due = false;
             self.report_pause_until = now.time + REPORT_PAUSE;
             self.next_report = now.time + self.settings.report;
-            let replicas = self.replicas.values().map(Replica::report).collect();
+            let replicas = self.replicas.values().filter_map(Replica::report).collect();
             out.meta.push(NodeToMeta::Report { node, life, replicas });
             // Whoever waits to hear its part asks: the answer may have been lost.
             let waiting = self.replicas.values().filter(|replica| replica.waits_for_configuration());

@@ -270,8 +270,9 @@ impl Replica {
         }
     }
 
-    pub(crate) fn report(&self) -> ReplicaReport {
-        ReplicaReport {
+    /// `None` while its app is being made or deleted: nobody may count on it.
+    pub(crate) fn report(&self) -> Option<ReplicaReport> {
+        (self.presence == Presence::Ready).then(|| ReplicaReport {
             gpid: self.gpid,
             role: self.role(),
             ballot: self.ballot,
@@ -282,7 +283,7 @@ impl Replica {
                 Role::Primary(primary) => primary.learners.keys().copied().collect(),
                 _ => Vec::new(),
             },
-        }
+        })
     }
 
     /// Whether it holds data and does not know its part.

@@ -78,6 +78,7 @@ impl Replica {
     pub(super) fn on_noted(&mut self, step: &mut Step<'_>) {
         if self.presence == Presence::Noting {
             self.presence = Presence::Ready;
+            self.report_due = true;
             self.on_undeferred(step);
         }
     }
