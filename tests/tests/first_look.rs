@@ -49,7 +49,7 @@ fn make_run_counts_and_ends_with_ctrl_c() {
     script.signal(Signal::INT);
     let status = script.wait(Duration::from_secs(60));
     assert!(status.success(), "{status}: {}", printed());
-    assert_eq!(cluster.counter(&["--timeout-ms", "500", "read", "visits"]).code, 1, "it still runs");
+    assert_eq!(cluster.counter(&["--timeout", "500", "read", "visits"]).code, 1, "it still runs");
 }
 
 #[test]
