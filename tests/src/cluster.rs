@@ -195,6 +195,21 @@ impl Cluster {
         Ok(partitions.iter().map(Partition::parse).collect())
     }
 
+    /// The id of the live node of that name, and how many replicas it is a member with.
+    ///
+    /// # Errors
+    /// If there is none, or what `admin` said instead.
+    pub fn node(&self, name: &str) -> Result<(String, u64), String> {
+        let answer = self.admin(&["nodes", "--json"]);
+        let shown: Value = serde_json::from_str(&answer.stdout).map_err(|_| format!("{answer:?}"))?;
+        let nodes = shown.as_array().into_iter().flatten();
+        let mut alive = nodes.filter(|node| node["name"] == name && node["alive"] == true);
+        let node = alive.next().ok_or_else(|| format!("{name} is not alive: {shown}"))?;
+        let count = |role: &str| node[role].as_u64().unwrap_or_default();
+        let id = node["node"].as_str().unwrap_or_default().to_owned();
+        Ok((id, count("primaries") + count("secondaries")))
+    }
+
     /// Waits until every partition of an app has a primary and two secondaries.
     ///
     /// # Panics

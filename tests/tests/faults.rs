@@ -78,11 +78,19 @@ fn a_disk_is_lost() {
     for (value, name) in (1..).zip(names) {
         cluster.add(name, value);
     }
+    let (old, replicas) = cluster.node("replica1").expect("replica1");
     cluster.kill("replica1");
     std::fs::remove_dir_all(cluster.data("replica1")).expect("the data of replica1");
     cluster.add("written meanwhile", 7);
     cluster.restart("replica1");
-    cluster.wait_until_whole(APP);
+    wait_for("the new node to have all that the old one had", || {
+        let (new, learned) = cluster.node("replica1")?;
+        if new != old && learned == replicas {
+            Ok(())
+        } else {
+            Err(format!("{new} has {learned} of {replicas}"))
+        }
+    });
     for name in ["replica2", "replica3"] {
         cluster.kill(name);
         wait_for("the partitions without it", || {
