@@ -320,9 +320,13 @@ impl Truth {
         machines: &[Machine],
         places: &BTreeMap<NodeId, usize>,
         gpid: Gpid,
+        based_on: Ballot,
         (added, committed): (NodeId, Decree),
     ) -> Checked {
         let partition = self.partition(gpid);
+        if partition.configurations.last_key_value().is_some_and(|(&latest, _)| latest > based_on) {
+            return Ok(()); // of a primary that was deposed: nothing will come of it
+        }
         let Some(&id) = partition.committed.get(&committed) else { return Ok(()) };
         let Some(machine) = places.get(&added).map(|&place| &machines[place]) else { return Ok(()) };
         check(machine.disk.node != added || machine.disk.holds(gpid, id), "S9", || {

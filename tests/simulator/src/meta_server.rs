@@ -241,10 +241,11 @@ impl World<'_> {
             return Ok(());
         };
         let committed = replica.last_committed();
-        if process.adding.insert(*gpid, (current.ballot, added)).is_some() {
+        let ballot = current.ballot;
+        if process.adding.insert(*gpid, (ballot, added)).is_some() {
             return Ok(());
         }
-        self.truth.on_propose_addition(&self.machines, &self.places, *gpid, (added, committed))
+        self.truth.on_propose_addition(&self.machines, &self.places, *gpid, ballot, (added, committed))
     }
 
     /// How long it takes until a connection over a link that was cut is given up.
