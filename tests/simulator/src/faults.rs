@@ -105,6 +105,34 @@ impl World<'_> {
         Duration::from_micros(self.dice.between(1_000, longest_us))
     }
 
+    /// A node is in a delicate moment: it installed a checkpoint, removed a replica, or its part in a
+    /// configuration changed. What is too rare by chance is helped along.
+    pub(crate) fn provoke(&mut self, index: usize) {
+        if !self.is_troubled() || !self.dice.permille(self.plan.provoked_permille) {
+            return;
+        }
+        let until = self.now + self.cut_span();
+        match self.dice.index(5) {
+            0 => self.strike_soon(index, Strike::Crash(Loss::Power)),
+            1 => {
+                let span = self.freeze_span();
+                self.strike_soon(index, Strike::Freeze(span));
+            }
+            2 => self.machines[index].slow_until = until,
+            3 => {
+                let meta = self.network.meta();
+                self.network.cut(index, meta, until);
+                self.network.cut(meta, index, until);
+            }
+            _ => {
+                let other = self.dice.index(self.machines.len());
+                self.network.cut(index, other, until);
+            }
+        }
+        self.tally.note(Sometimes::Provoked);
+        trace!(self, self.machines[index].disk.node, "is provoked until {until}");
+    }
+
     fn cut_span(&mut self) -> Duration {
         let longest = self.dice.pick(&[200, 1_500, 5_000]);
         Duration::from_millis(self.dice.between(20, longest))

@@ -425,10 +425,13 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// Notes what a step brought about.
 fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica, slow_disk: bool) {
-    let Some(before) = before else { return };
-    if before.role == seen.role {
+    if before.map(|before| before.role) == Some(seen.role) {
         return;
     }
+    if seen.role == RoleName::Error {
+        tally.note(Sometimes::ErrorReplica);
+    }
+    let Some(before) = before else { return };
     match (before.role, seen.role) {
         (RoleName::Secondary, RoleName::Primary) => {
             tally.note(Sometimes::Promotion);
@@ -444,7 +447,6 @@ fn note(tally: &mut Tally, before: Option<Seen>, seen: Seen, replica: &Replica, 
             }
         }
         (RoleName::Learner, RoleName::Secondary) => tally.note(Sometimes::MemberAdded),
-        (_, RoleName::Error) => tally.note(Sometimes::ErrorReplica),
         (RoleName::Inactive, RoleName::Secondary) => tally.note(Sometimes::SecondaryRejoined),
         _ => {}
     }

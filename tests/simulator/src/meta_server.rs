@@ -103,6 +103,11 @@ impl World<'_> {
                 trace!(self, "meta", "{gpid} {before} -> {configuration}: {cause}");
                 self.truth.on_configuration(*gpid, &before, configuration);
                 self.note_change(&before, configuration);
+                for node in before.members().chain(configuration.members()) {
+                    if let Some(&place) = self.places.get(&node) {
+                        self.provoke(place);
+                    }
+                }
             }
         } else {
             // A refusal changes nothing; the core hears of the command all the same.

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<(Fault, Duration)>,
     /// For how long things go wrong; then everything is healed and must recover.
     pub(crate) trouble: Duration,
+    /// How many in a thousand delicate moments are made use of: something strikes whoever is in one.
+    pub(crate) provoked_permille: u32,
     /// How many in a thousand connections to a dead process are noticed as refused at once (§5.6).
     pub(crate) refused_permille: u32,
 }
@@ -154,6 +156,7 @@ impl Plan {
             speed: speed(dice),
             faults: faults(dice),
             trouble: Duration::from_millis(dice.between(6_000, 16_000)),
+            provoked_permille: dice.pick(&[0, 30, 200]),
             refused_permille: dice.pick(&[0, 500, 1000]),
         }
     }

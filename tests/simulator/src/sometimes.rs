@@ -51,6 +51,7 @@ sometimes! {
     SyncFailed: "a sync failed and the process died of it",
     MetaCrash: "the meta server crashed",
     MetaCrashMidCommit: "the meta server crashed with a change half made",
+    Provoked: "a delicate moment was made use of",
     OneWayCut: "a link was cut one way",
     StaleLife: "a message for an earlier life was dropped",
 }

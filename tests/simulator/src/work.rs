@@ -182,6 +182,7 @@ impl World<'_> {
         // Until the log says so durably, a restart finds a note without data.
         machine.disk.doubtful.insert(gpid);
         self.tally.note(Sometimes::Collected);
+        self.provoke(index);
         Event::Removed { gpid }
     }
 
@@ -274,6 +275,7 @@ impl World<'_> {
             folder.tidy();
         }
         self.tally.note(Sometimes::LearnByCheckpoint);
+        self.provoke(index);
         Ok(Ok(checkpoint))
     }
 
