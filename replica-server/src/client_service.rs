@@ -186,3 +186,108 @@ async fn write_replies(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::pb::replica_client::ReplicaClient;
+    use proto::pb::replica_server::ReplicaServer;
+    use tokio::net::TcpListener;
+    use tonic::transport::server::TcpIncoming;
+    use words::Gpid;
+
+    use super::*;
+    use crate::mailbox::{Mailbox, mailbox};
+
+    const GPID: Gpid = Gpid::new(1, 0);
+
+    /// The service with a mailbox that nobody empties but the test.
+    async fn served() -> (ReplicaClient<tonic::transport::Channel>, Mailbox, watch::Sender<bool>) {
+        let (mail, _, mailbox) = mailbox();
+        let (stop, stopping) = watch::channel(false);
+        let service = ClientService { mail, max_write_bytes: 100, stopping, streams: AtomicU64::new(0) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tonic::transport::Server::builder().add_service(ReplicaServer::new(service));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let client = ReplicaClient::connect(format!("http://{address}")).await.unwrap();
+        (client, mailbox, stop)
+    }
+
+    fn read(id: u64, length: usize) -> pb::Operation {
+        let what = pb::operation::What::Read(vec![0; length].into());
+        pb::Operation { id, gpid: Some(GPID.into()), what: Some(what) }
+    }
+
+    fn code(reply: &pb::OperationReply) -> &str {
+        reply.refusal.as_ref().map_or("", |refusal| &refusal.code)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_can_not_be_done_is_said_for_each_operation_by_itself() {
+        let (mut client, mut mailbox, _stop) = served().await;
+        let nonsense = pb::Operation { id: 3, ..Default::default() };
+        let frame = pb::RequestFrame { operations: vec![read(1, 1), read(2, 101), nonsense] };
+        let mut replies = client.operate(tokio_stream::once(frame)).await.unwrap().into_inner();
+        let refused = replies.message().await.unwrap().unwrap().replies;
+        let refused: Vec<_> = refused.iter().map(|reply| (reply.id, code(reply))).collect();
+        assert_eq!(refused, [(2, "too_large"), (3, "malformed")]);
+        let Some(Mail::Requests(requests)) = mailbox.mail.recv().await else { panic!("no letter") };
+        assert!(matches!(&requests[..], [Request { reply: ReplyTo::Stream { id: 1, .. }, .. }]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_mailbox_is_busy() {
+        let (mut client, mut mailbox, _stop) = served().await;
+        let (frames, stream) = mpsc::channel(1);
+        let mut replies = client.operate(ReceiverStream::new(stream)).await.unwrap().into_inner();
+        let mut sent = 0;
+        // Each frame is a letter; whether it found room is known once the next one is answered or not.
+        let busy = loop {
+            sent += 1;
+            frames.send(pb::RequestFrame { operations: vec![read(sent, 1)] }).await.unwrap();
+            if sent as usize > mailbox.mail.max_capacity() {
+                break replies.message().await.unwrap().unwrap().replies.remove(0);
+            }
+        };
+        assert_eq!((busy.id, code(&busy)), (sent, "busy"));
+        let letters = std::iter::from_fn(|| mailbox.mail.try_recv().ok()).count();
+        assert_eq!(letters as u64, sent - 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_takes_no_more_than_it_answers() {
+        let (mut client, mut mailbox, _stop) = served().await;
+        let all: Vec<_> = (0..MAX_IN_FLIGHT as u64 + 1).map(|id| read(id, 0)).collect();
+        let frame = pb::RequestFrame { operations: all };
+        let mut replies = client.operate(tokio_stream::once(frame)).await.unwrap().into_inner();
+        let mut taken = Vec::new();
+        while taken.len() < MAX_IN_FLIGHT {
+            let Some(Mail::Requests(requests)) = mailbox.mail.recv().await else { panic!("no letter") };
+            taken.extend(requests);
+        }
+        assert_eq!(taken.len(), MAX_IN_FLIGHT);
+        assert!(mailbox.mail.try_recv().is_err(), "the last one has to wait");
+        let ReplyTo::Stream { stream, id } = taken.remove(0).reply else { panic!("a stream") };
+        stream.replies.send(vec![(id, Reply::Unknown).into()]).unwrap();
+        assert_eq!(replies.message().await.unwrap().unwrap().replies[0].id, id);
+        let Some(Mail::Requests(last)) = mailbox.mail.recv().await else { panic!("no letter") };
+        assert!(
+            matches!(&last[..], [Request { reply: ReplyTo::Stream { id, .. }, .. }] if *id == MAX_IN_FLIGHT as u64)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_stops_ends_the_stream_once_all_is_answered() {
+        let (mut client, mut mailbox, stop) = served().await;
+        let (frames, stream) = mpsc::channel(1);
+        let mut replies = client.operate(ReceiverStream::new(stream)).await.unwrap().into_inner();
+        frames.send(pb::RequestFrame { operations: vec![read(7, 1)] }).await.unwrap();
+        let Some(Mail::Requests(mut requests)) = mailbox.mail.recv().await else { panic!("no letter") };
+        stop.send(true).unwrap();
+        let ReplyTo::Stream { stream, id } = requests.remove(0).reply else { panic!("a stream") };
+        stream.replies.send(vec![(id, Reply::Unknown).into()]).unwrap();
+        drop(stream);
+        assert_eq!(replies.message().await.unwrap().unwrap().replies[0].id, 7);
+        assert!(replies.message().await.unwrap().is_none(), "the stream ends");
+    }
+}

@@ -131,9 +131,9 @@ impl Recovered {
         let data = DataFolder::open(&settings.data_dir(&name), &name)?;
         let (log, opened) = storage::open_log(&data, settings.replication.log_segment_mb << 20)?;
         let offers = Arc::new(Offers::new(data.life));
-        let mut apps = Apps::new(&data.path, registry, Arc::clone(&offers), workers)
+        let mut apps = Apps::new(&data.path, Arc::clone(&registry), Arc::clone(&offers), workers)
             .map_err(|error| StartError::new(format!("data directory {}: {error}", data.path.display())))?;
-        let recovered = storage::recover(&opened, &mut apps);
+        let recovered = storage::recover(&opened, &mut apps, &registry)?;
         let identity = Identity { node: data.node, life: data.life, name, address };
         let core = NodeCore::new(identity, core_settings(settings), recovered, clock::now());
         Ok(Self { data, core, apps, offers, log })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use replica_core::{RecoveredReplica, Replay};
 use replica_log::{Damage, Opened, PrepareLog, RealFolder};
+use replicated_app::Registry;
 
 use crate::StartError;
 use crate::hosted::Apps;
@@ -24,7 +25,15 @@ pub(crate) fn open_log(data: &DataFolder, segment_bytes: u64) -> Result<(Prepare
 }
 
 /// Replays the log, opens the apps, and answers what this node's replicas are.
-pub(crate) fn recover(opened: &Opened, apps: &mut Apps) -> Vec<RecoveredReplica> {
+///
+/// # Errors
+/// There is a replica of an app type that this server does not host: to go on without it would have other nodes
+/// replace it, and its data here deleted.
+pub(crate) fn recover(
+    opened: &Opened,
+    apps: &mut Apps,
+    registry: &Registry,
+) -> Result<Vec<RecoveredReplica>, StartError> {
     let mut replay = Replay::new();
     for record in &opened.records {
         replay.on_record(record);
@@ -42,6 +51,16 @@ pub(crate) fn recover(opened: &Opened, apps: &mut Apps) -> Vec<RecoveredReplica>
             replay.damaged_all();
         }
     }
+    if let Some((gpid, app)) = replay.replicas().find(|(_, app)| registry.get(&app.app_type).is_none()) {
+        let hosted: Vec<_> = registry.names().collect();
+        return Err(StartError::new(format!(
+            "there is a replica of {} ({gpid}) here, whose type `{}` this server does not host (it hosts {}): start \
+             one that does",
+            app.name,
+            app.app_type,
+            hosted.join(", ")
+        )));
+    }
     let recovered = replay.replicas().map(|(gpid, info)| apps.recover(gpid, info)).collect();
-    replay.finish(recovered)
+    Ok(replay.finish(recovered))
 }

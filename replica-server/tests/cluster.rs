@@ -175,6 +175,46 @@ async fn what_is_written_is_read_and_survives_a_restart() {
     for replica in replicas {
         replica.stop().await;
     }
+
+    // A server that does not host the app leaves what is there alone.
+    let other = Cluster { registry: Arc::new(Registry::new()), ..cluster };
+    let refused = other.replica("replica1").await.ended.await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("counter.instance0") && refused.contains("does not host"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_find_their_way_by_health_and_reflection() {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path()).await;
+    let replica = cluster.replica("replica1").await;
+    let address = cluster.until(|configuration| configuration.primary.is_some()).await;
+    let endpoint = tonic::transport::Channel::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+
+    let mut health = HealthClient::new(channel.clone());
+    let service = "holdfast.v1.Replica".to_owned();
+    let status = health.check(tonic_health::pb::HealthCheckRequest { service }).await.unwrap();
+    assert_eq!(status.into_inner().status(), ServingStatus::Serving);
+
+    let mut reflection = ServerReflectionClient::new(channel);
+    let list = MessageRequest::ListServices(String::new());
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        message_request: Some(list),
+        ..Default::default()
+    };
+    let mut replies =
+        reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let reply = replies.message().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = reply else { panic!("{reply:?}") };
+    let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"holdfast.v1.Replica".to_owned()), "{names:?}");
+    replica.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
