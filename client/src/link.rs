@@ -45,8 +45,8 @@ const WINDOW: u32 = 4 << 20;
 pub(crate) enum Delivery {
     /// It was answered.
     Reply(Reply),
-    /// It was refused in a way that this version does not know: not done.
-    NotUnderstood(String),
+    /// It was refused for a reason that this version does not know: not done.
+    RefusedOtherwise { message: String, retry_can_help: bool },
     /// It never left this process.
     NotSent(String),
     /// It was sent, and the stream broke or the answer made no sense.
@@ -245,11 +245,12 @@ fn size(kind: &OperationKind) -> usize {
 
 /// What a reply says. One that we can't read says at least whether the operation was surely not done.
 fn understand(reply: pb::OperationReply) -> Delivery {
-    let not_done = reply.outcome() == pb::Outcome::NotDone;
-    let message = reply.refusal.as_ref().map(|refusal| refusal.message.clone()).unwrap_or_default();
-    match <(u64, Reply)>::try_from(reply) {
-        Ok((_, reply)) => Delivery::Reply(reply),
-        Err(_) if not_done => Delivery::NotUnderstood(message),
-        Err(malformed) => Delivery::Lost(malformed.to_string()),
+    let refusal = reply.refusal.clone().filter(|_| reply.outcome() == pb::Outcome::NotDone);
+    match (<(u64, Reply)>::try_from(reply), refusal) {
+        (Ok((_, reply)), _) => Delivery::Reply(reply),
+        (Err(_), Some(pb::Refusal { message, retry_can_help, .. })) => {
+            Delivery::RefusedOtherwise { message, retry_can_help }
+        }
+        (Err(malformed), None) => Delivery::Lost(malformed.to_string()),
     }
 }

@@ -76,7 +76,14 @@ impl Trail {
                 self.last = format!("{node}: {refusal}");
                 self.after_refusal(refusal, kind)
             }
-            Delivery::NotUnderstood(message) => Next::End(self.fail(Failure::NotUnderstood(message))),
+            Delivery::RefusedOtherwise { message, retry_can_help: false } => {
+                Next::End(self.fail(Failure::NotUnderstood(message)))
+            }
+            Delivery::RefusedOtherwise { message, retry_can_help: true } => {
+                self.last = format!("{node}: {message}");
+                self.refusals += 1;
+                Next::Ask { pause: Pause::Growing { refusals: self.refusals } }
+            }
             Delivery::NotSent(why) => {
                 self.last = format!("{node}: {why}");
                 Next::Ask { pause: Pause::Later }
