@@ -159,15 +159,12 @@ async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool)
         Err(error) => return complain(EXIT_MISTAKE, format!("the history can't be written: {error}")),
     };
     let bench = Bench::new(plan, counter, history);
-    let stopper = Arc::clone(&bench);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopper.stop();
-        }
-    });
-    let bar = tokio::spawn(show_progress(Arc::clone(&bench), plan.span));
+    tokio::spawn(stop_at_ctrl_c(Arc::clone(&bench)));
+    let bar = ProgressBar::new(plan.span.as_secs());
+    let progress = tokio::spawn(show_progress(bar.clone(), Arc::clone(&bench)));
     let report = bench.run().await;
-    bar.abort();
+    progress.abort();
+    bar.finish_and_clear();
     match report {
         Ok(report) => {
             if json {
@@ -185,15 +182,25 @@ async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool)
     }
 }
 
+/// The first ends the load early, and what was done is reported; the second ends the process.
+async fn stop_at_ctrl_c(bench: Arc<Bench>) {
+    const INTERRUPTED: i32 = 130;
+    if tokio::signal::ctrl_c().await.is_ok() {
+        bench.stop();
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(INTERRUPTED);
+        }
+    }
+}
+
 /// On standard error, and only if that is a terminal.
-async fn show_progress(bench: Arc<Bench>, span: Duration) {
-    let bar = ProgressBar::new(span.as_secs());
+async fn show_progress(bar: ProgressBar, bench: Arc<Bench>) {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} s  {msg} operations");
     bar.set_style(style.expect("the template is valid"));
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
         ticks.tick().await;
-        bar.set_position(bar.elapsed().as_secs().min(span.as_secs()));
+        bar.set_position(bar.elapsed().as_secs().min(bar.length().unwrap_or(0)));
         bar.set_message(bench.done().to_string());
     }
 }
