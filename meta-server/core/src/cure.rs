@@ -6,7 +6,7 @@ use words::{AppInfo, Ballot, Command as Order, Gpid, MetaToNode, NodeId, Replica
 
 use crate::guardian::{Action, Decision, NodeView, Replica, View, collectable, decide};
 use crate::nodes::Node;
-use crate::partition::{Adding, Partition};
+use crate::partition::{Adding, Asked, Partition};
 use crate::plan::{Goal, Progress};
 use crate::{MetaCore, MetaOutput};
 
@@ -87,7 +87,10 @@ impl MetaCore {
         self.starving.remove(&gpid);
         match action {
             Action::Nothing => {}
-            Action::Wait(until) => partition.wake_at(until),
+            Action::Wait(until) => {
+                partition.wake_at(until);
+                self.starving.insert(gpid);
+            }
             Action::NeedsNode => {
                 self.starving.insert(gpid);
             }
@@ -99,7 +102,8 @@ impl MetaCore {
         }
     }
 
-    /// Asks the primary, and asks again until it is done; a request for another ballot is a new one.
+    /// Asks the primary, and asks again until it is done; a request for another ballot is a new one. Soon at first
+    /// (a primary that has just become one is not ready for it yet, §4.5), then more and more rarely.
     fn ask(
         &mut self,
         now: Time,
@@ -110,15 +114,15 @@ impl MetaCore {
         out: &mut MetaOutput,
     ) {
         let ballot = self.state.configuration(gpid).expect("a partition has a configuration").ballot;
-        let again = self.settings.ask_again;
-        if let Some((_, _, asked)) =
-            partition.asked.filter(|&(o, b, at)| (o, b) == (order, ballot) && at + again > now)
-        {
-            partition.wake_at(asked + again);
-            return;
-        }
-        partition.asked = Some((order, ballot, now));
-        partition.wake_at(now + again);
+        let longest = self.settings.ask_again;
+        let pause = match partition.asked.filter(|asked| (asked.order, asked.ballot) == (order, ballot)) {
+            Some(asked) if asked.again_at > now => return partition.wake_at(asked.again_at),
+            Some(asked) => longest.min(asked.pause * 2),
+            None => longest / 8,
+        };
+        let again_at = now + pause;
+        partition.asked = Some(Asked { order, ballot, again_at, pause });
+        partition.wake_at(again_at);
         if let Some(session) = self.nodes.session_of(primary) {
             out.send.push((session, MetaToNode::Command { gpid, ballot, command: order }));
         }
@@ -243,6 +247,7 @@ impl MetaCore {
             replica_count,
             enough: self.settings.mutation_2pc_min_replica_count.min(replica_count),
             replica_assign_delay: self.settings.replica_assign_delay,
+            more_may_come: self.nodes.last_arrival() + self.settings.failure_timeout,
             configuration,
             nodes: known.map(|(node, entry)| self.node_view(node, entry, partition)).collect(),
             goal: None,

@@ -68,6 +68,8 @@ pub(crate) struct View<'a> {
     pub(crate) enough: usize,
     /// How long a member that left is waited for.
     pub(crate) replica_assign_delay: Duration,
+    /// Until when other nodes can be expected to arrive, after the one that came last.
+    pub(crate) more_may_come: Time,
     /// The committed configuration.
     pub(crate) configuration: &'a Configuration,
     /// Every known node, by id.
@@ -89,7 +91,7 @@ pub(crate) struct View<'a> {
 pub(crate) enum Action {
     /// Nothing, until something changes.
     Nothing,
-    /// Nothing, until then.
+    /// Nothing, until then or until a node comes.
     Wait(Time),
     /// Nothing can be done before another node is there.
     NeedsNode,
@@ -131,7 +133,8 @@ fn decision(action: Action, reason: String) -> Option<Decision> {
     Some(Decision { action, reason })
 }
 
-/// A partition begins with one member; the others join by learning (§4.8). Primaries are spread evenly.
+/// A partition begins with one member; the others join by learning (§4.8). Primaries are spread evenly, so while
+/// a cluster starts, the node that is there first does not get them all.
 fn new_partition(view: &View<'_>) -> Option<Decision> {
     if !view.configuration.is_empty() {
         return None;
@@ -140,6 +143,9 @@ fn new_partition(view: &View<'_>) -> Option<Decision> {
     let Some(first) = first else {
         return decision(Action::NeedsNode, "no live node to begin on".to_owned());
     };
+    if view.candidates().count() < view.replica_count && view.now < view.more_may_come {
+        return decision(Action::Wait(view.more_may_come), "waits for more nodes to arrive".to_owned());
+    }
     let next =
         Configuration { ballot: Ballot::default().next(), primary: Some(first.node), secondaries: vec![] };
     decision(Action::Set(next), format!("a new partition begins on {}", first.node))

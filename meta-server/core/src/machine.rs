@@ -24,7 +24,7 @@ pub struct MetaCore {
     in_flight: VecDeque<(Command, Option<AdminToken>)>,
     /// Partitions to look at before this step ends.
     pub(crate) dirty: BTreeSet<Gpid>,
-    /// Partitions for which nothing can be done before another node is there.
+    /// Partitions that wait for a node to come.
     pub(crate) starving: BTreeSet<Gpid>,
     /// When to look at a partition again, each at most once.
     pub(crate) timers: BTreeSet<(Time, Gpid)>,

@@ -104,6 +104,7 @@ pub(crate) struct Nodes {
     nodes: BTreeMap<NodeId, Node>,
     /// Each open session, and whose it is once its first beacon arrived.
     sessions: BTreeMap<SessionId, Option<NodeId>>,
+    last_arrival: Time,
     failure_timeout: Duration,
     reconnect_grace: Duration,
 }
@@ -118,7 +119,7 @@ impl Nodes {
     ) -> Self {
         let suspected = Presence::Suspected { until: now + failure_timeout };
         let nodes = known.map(|node| (node, Node::new(suspected, now))).collect();
-        Self { nodes, sessions: BTreeMap::new(), failure_timeout, reconnect_grace }
+        Self { nodes, sessions: BTreeMap::new(), last_arrival: now, failure_timeout, reconnect_grace }
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Node> {
@@ -193,6 +194,7 @@ impl Nodes {
         let changed = entry.leaving != leaving;
         if begins {
             entry.reported = None;
+            self.last_arrival = now;
         }
         entry.session = Some(session);
         entry.life = life;
@@ -244,6 +246,11 @@ impl Nodes {
                 *until = now + self.failure_timeout;
             }
         }
+    }
+
+    /// When a node was last heard that was not there before.
+    pub(crate) fn last_arrival(&self) -> Time {
+        self.last_arrival
     }
 
     /// When the next node is dead if nothing is heard.

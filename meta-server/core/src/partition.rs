@@ -29,8 +29,8 @@ pub(crate) struct Partition {
     pub(crate) plan: VecDeque<Goal>,
     /// When the first goal of the plan became the first.
     pub(crate) goal_since: Time,
-    /// What the primary was last asked for, on which ballot, and when.
-    pub(crate) asked: Option<(Order, Ballot, Time)>,
+    /// What the primary is being asked for.
+    pub(crate) asked: Option<Asked>,
     /// Whom the configuration of which ballot was last told, and when.
     pub(crate) told: BTreeMap<NodeId, (Ballot, Time)>,
     /// When a replica was last said to be collectable.
@@ -39,6 +39,19 @@ pub(crate) struct Partition {
     pub(crate) wake: Option<Time>,
     /// What was last decided, and why.
     pub(crate) decision: String,
+}
+
+/// What the primary is being asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// What.
+    pub(crate) order: Order,
+    /// On which ballot.
+    pub(crate) ballot: Ballot,
+    /// When to ask again.
+    pub(crate) again_at: Time,
+    /// How long after that once more.
+    pub(crate) pause: Duration,
 }
 
 /// A node that the primary was asked to add.

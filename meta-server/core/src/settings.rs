@@ -9,7 +9,7 @@ pub struct MetaSettings {
     pub failure_timeout: Duration,
     /// A node whose session closed has this long to open another one before it is dead (§5.6).
     pub reconnect_grace: Duration,
-    /// What was asked of a primary is asked again after this long, until it is done.
+    /// What was asked of a primary is asked again after this long at most, until it is done.
     pub ask_again: Duration,
     /// A node that is being added and makes no progress for this long is given up for another.
     pub learn_timeout: Duration,

@@ -65,7 +65,8 @@ fn cure_3_a_lost_request_to_add_a_secondary_is_repeated() {
     cluster.up(3);
     cluster.told(1);
     cluster.pass(millis(3100));
-    assert_eq!(cluster.told(1), ["1.0 4 add r3"; 3]);
+    // After 125 ms, 250 ms, 500 ms, and then every second.
+    assert_eq!(cluster.told(1), ["1.0 4 add r3"; 5]);
 }
 
 #[test]
@@ -209,8 +210,19 @@ fn partitions_that_need_a_node_are_looked_at_when_one_comes() {
     cluster.create("a", 50, 2);
     assert_eq!(cluster.decision(7), "no live node to begin on");
     cluster.up(1);
+    assert_eq!(cluster.decision(7), "waits for more nodes to arrive");
+    cluster.pass(millis(1500));
     assert_eq!(cluster.configuration(7), "{1,r1,[]}");
     assert_eq!(cluster.decision(7), "1 of 2 members; no other live node can be added");
     cluster.up(2);
     assert_eq!(cluster.configuration(7), "{2,r1,[r2]}");
+    // With as many nodes as replicas nobody else is waited for.
+    let mut cluster = Cluster::new();
+    cluster.create("a", 50, 2);
+    cluster.up(1);
+    cluster.up(2);
+    assert_eq!(
+        (cluster.configuration(0), cluster.configuration(1)),
+        ("{2,r1,[r2]}".into(), "{2,r2,[r1]}".into())
+    );
 }

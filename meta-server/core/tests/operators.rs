@@ -145,7 +145,7 @@ fn a_plan_that_can_not_be_carried_out_is_forgotten() {
     assert_eq!(cluster.decision(0), "healthy");
     assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
     let asked = cluster.told(1).iter().filter(|told| *told == "1.0 3 remove r3").count();
-    assert!((30..=31).contains(&asked), "asked {asked} times");
+    assert!((30..=33).contains(&asked), "asked {asked} times");
 }
 
 #[test]

@@ -164,7 +164,7 @@ section! {
         /// Its type.
         app_type: String = "counter".to_owned(), Name;
         /// Its number of partitions.
-        partition_count: u32 = 8, Number(1, 65_536);
+        partition_count: u32 = 8, Number(1, 4096);
         /// How many replicas each partition has.
         max_replica_count: u32 = 3, Number(1, 7);
     }

@@ -18,6 +18,8 @@ struct Case {
     /// Who left, and how many seconds ago.
     dropped: &'static [(u128, u64)],
     avoid: &'static [u128],
+    /// For how many seconds other nodes can be expected to arrive.
+    more_may_come: u64,
 }
 
 impl Case {
@@ -34,6 +36,7 @@ impl Case {
             replica_count: 3,
             enough: 2,
             replica_assign_delay: Duration::from_secs(10),
+            more_may_come: NOW + Duration::from_secs(self.more_may_come),
             configuration: &configuration,
             nodes: self.nodes.split(';').map(node).collect(),
             goal: self.goal,
@@ -138,6 +141,11 @@ fn replica(text: &str) -> Replica {
 fn a_new_partition_begins_on_the_node_that_leads_least() {
     Case { nodes: "r1 p2 x2; r2 p1 x9; r3 p1 x3; r4 leaving; r5 dead; r6 suspected", ..Case::default() }
         .gives("set {1,r3,[]}", "a new partition begins on r3");
+    // While a cluster starts, the first node does not get them all.
+    Case { nodes: "r1; r2", more_may_come: 1, ..Case::default() }
+        .gives("wait 1s", "waits for more nodes to arrive");
+    Case { nodes: "r1; r2; r3", more_may_come: 1, ..Case::default() }
+        .gives("set {1,r1,[]}", "a new partition begins on r1");
     Case { nodes: "r1 dead; r2 leaving", ..Case::default() }
         .gives("needs a node", "no live node to begin on");
 }
