@@ -189,7 +189,7 @@ impl Owner {
         for command in commands {
             match self.durable.apply(command) {
                 Ok(changed) => {
-                    narrate(command);
+                    narrate(&self.durable, command);
                     changes.extend(changed);
                 }
                 Err(refused) => debug!("refused: {refused}"),
@@ -216,13 +216,15 @@ impl Owner {
     }
 }
 
-fn narrate(command: &Command) {
+fn narrate(state: &MetaState, command: &Command) {
     match command {
         Command::CreateApp { name, partition_count, replica_count, .. } => {
             info!("app `{name}` created, {partition_count} partitions, {replica_count} replicas each");
         }
         Command::DropApp { name } => info!("app `{name}` dropped"),
-        Command::SetConfiguration { gpid, configuration, cause } => info!("{gpid} {configuration}: {cause}"),
+        Command::SetConfiguration { gpid, configuration, cause } => {
+            info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
+        }
         Command::RegisterNode(node) => info!("{} is {} at {}", node.node, node.name, node.address),
     }
 }

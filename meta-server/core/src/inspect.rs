@@ -81,7 +81,7 @@ impl MetaCore {
             learners: partition.learners(configuration.primary, configuration.ballot).to_vec(),
             last_committed: primary.map_or(Decree::ZERO, |report| report.last_committed),
             replicas: partition.reports.iter().map(|(&node, report)| (node, report.clone())).collect(),
-            decision: partition.decision.clone(),
+            decision: self.state.with_names(&partition.decision),
         }
     }
 

@@ -54,11 +54,13 @@ impl MetaCore {
             }
             AdminRequest::Propose { gpid, kind, node } => {
                 let verdict = self.check_proposal(now, gpid, kind, &node);
-                self.take_up(now, gpid, verdict)
+                let reply = self.take_up(now, gpid, verdict);
+                self.named(reply)
             }
             AdminRequest::Balance { gpid, kind, from, to } => {
                 let verdict = self.check_balance(now, gpid, kind, &from, &to);
-                self.take_up(now, gpid, verdict)
+                let reply = self.take_up(now, gpid, verdict);
+                self.named(reply)
             }
         };
         out.replies.push((token, reply));
@@ -78,6 +80,15 @@ impl MetaCore {
         partition.plan = VecDeque::from(goals);
         partition.goal_since = now;
         AdminReply::Accepted(format!("{gpid}: the primary is asked for {}", steps.join(", then for ")))
+    }
+
+    /// People know nodes by their names.
+    fn named(&self, mut reply: AdminReply) -> AdminReply {
+        if let AdminReply::Accepted(message) | AdminReply::Refused(AdminRefusal { message, .. }) = &mut reply
+        {
+            *message = self.state.with_names(message);
+        }
+        reply
     }
 
     /// The partition, if its app is there and no change of it is under way.

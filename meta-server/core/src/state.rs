@@ -119,6 +119,20 @@ impl MetaState {
         self.nodes.values()
     }
 
+    /// A text for people in which nodes stand by their ids, with their names instead. A name that several nodes
+    /// had, one after the other, does not say enough and goes before the id. The simulator's nodes keep theirs.
+    #[must_use]
+    pub fn with_names(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for address in self.nodes.values().filter(|address| address.node.0 >= 1000) {
+            let NodeAddress { node, name, .. } = address;
+            let is_unique = self.nodes.values().filter(|other| other.name == *name).count() == 1;
+            let shown = if is_unique { name.clone() } else { format!("{name}/{node}") };
+            text = text.replace(&node.to_string(), &shown);
+        }
+        text
+    }
+
     /// The app that a partition belongs to, if it is there now.
     #[must_use]
     pub fn app_of(&self, gpid: Gpid) -> Option<&AppInfo> {

@@ -184,3 +184,17 @@ fn apps_are_created_with_care() {
         other => panic!("it exists: {other:?}"),
     }
 }
+
+#[test]
+fn people_read_names() {
+    let mut state = meta_core::MetaState::default();
+    let nodes = [(1_u128 << 96, "replica1"), (2 << 96, "replica2"), (3 << 96, "replica2"), (4, "replica4")];
+    for (id, name) in nodes {
+        let (node, name, address) = (words::NodeId(id), name.to_owned(), "127.0.0.1:1".to_owned());
+        state.put(meta_core::Change::Node(words::NodeAddress { node, name, address }));
+    }
+    assert_eq!(
+        state.with_names("{3,00000001,[00000002,00000003,r4]}"),
+        "{3,replica1,[replica2/00000002,replica2/00000003,r4]}"
+    );
+}
