@@ -137,3 +137,91 @@ fn takes_effect(kind: &OperationKind) -> bool {
 fn is_numbered(kind: &OperationKind) -> bool {
     matches!(kind, OperationKind::Write(Write { session: Some(_), .. }))
 }
+
+#[cfg(test)]
+mod tests {
+    use words::{Decree, Rejection, SessionStamp};
+
+    use super::*;
+
+    fn write(kind: WriteKind) -> OperationKind {
+        let session = Some(SessionStamp { session: 1, sequence: 1, first_incomplete: 1 });
+        OperationKind::Write(Write { session, kind, payload: Bytes::new() })
+    }
+
+    fn refused(refusal: Refusal) -> Delivery {
+        Delivery::Reply(Reply::Refused(refusal))
+    }
+
+    /// Judges these ends of sendings, one after another; then the deadline passes.
+    fn after(deliveries: &[Delivery], kind: &OperationKind) -> (Option<Next>, Outcome<Bytes>) {
+        let mut trail = Trail::default();
+        let mut last = None;
+        for delivery in deliveries {
+            if !matches!(delivery, Delivery::NotSent(_)) {
+                trail.sent(kind);
+            }
+            last = Some(trail.judge(delivery.clone(), kind, "r1"));
+        }
+        (last, trail.end(Duration::ZERO))
+    }
+
+    fn is_unknown_after(deliveries: &[Delivery]) -> bool {
+        after(deliveries, &write(WriteKind::Update)).1 == Outcome::Unknown
+    }
+
+    #[test]
+    fn a_write_is_unknown_once_any_sending_may_have_been_executed() {
+        let lost = || Delivery::Lost("reset".into());
+        let unknown = || Delivery::Reply(Reply::Unknown);
+        let busy = || refused(Refusal::Busy);
+        let not_sent = || Delivery::NotSent("refused".into());
+        for sure in [&[][..], &[busy()], &[not_sent()], &[busy(), not_sent(), busy()]] {
+            assert!(!is_unknown_after(sure), "{sure:?}");
+        }
+        for unsure in [&[lost()][..], &[unknown()], &[busy(), lost()], &[lost(), busy(), not_sent()]] {
+            assert!(is_unknown_after(unsure), "{unsure:?}");
+            let read = OperationKind::Read(Bytes::new());
+            for kind in [read, write(WriteKind::Read), write(WriteKind::OpenSession)] {
+                assert_ne!(
+                    after(unsure, &kind).1,
+                    Outcome::Unknown,
+                    "nobody can see whether it was executed"
+                );
+            }
+        }
+        let mut under_way = Trail::default();
+        under_way.sent(&write(WriteKind::Update));
+        assert_eq!(under_way.end(Duration::ZERO), Outcome::Unknown);
+    }
+
+    #[test]
+    fn what_can_not_get_better_ends_at_once() {
+        let kind = write(WriteKind::Update);
+        let end = |deliveries: &[Delivery]| after(deliveries, &kind).0.expect("something was judged");
+        let lost = || Delivery::Lost("reset".into());
+        let newer = || Delivery::RefusedOtherwise { message: "no".into(), retry_can_help: false };
+        for (refusal, failure) in [
+            (refused(Refusal::TooLarge { limit: 1 }), Failure::Refused(Refusal::TooLarge { limit: 1 })),
+            (newer(), Failure::NotUnderstood("no".into())),
+        ] {
+            assert_eq!(end(std::slice::from_ref(&refusal)), Next::End(Outcome::Failed(failure)));
+            assert_eq!(end(&[lost(), refusal]), Next::End(Outcome::Unknown));
+        }
+        assert_eq!(end(&[refused(Refusal::SessionExpired)]), Next::NewSession);
+        assert_eq!(end(&[lost(), refused(Refusal::SessionExpired)]), Next::End(Outcome::Unknown));
+        // The app's answer is the session's memory of the one time that it was applied.
+        let rejection = Rejection { code: 1, message: "no".into() };
+        let answer = Delivery::Reply(Reply::Done { decree: Decree(1), answer: Err(rejection.clone()) });
+        assert_eq!(end(&[lost(), answer]), Next::End(Outcome::Failed(Failure::Rejected(rejection))));
+    }
+
+    #[test]
+    fn a_refusal_that_goes_on_is_worth_a_question_now_and_then() {
+        let questions = (1..=16).filter(|&count| {
+            let refusals = vec![refused(Refusal::NotReady); count];
+            matches!(after(&refusals, &write(WriteKind::Update)).0, Some(Next::Ask { .. }))
+        });
+        assert_eq!(questions.collect::<Vec<_>>(), [8, 16]);
+    }
+}
