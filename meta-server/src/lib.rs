@@ -1,8 +1,8 @@
 //! The meta server: `meta-core` behind RocksDB and gRPC. Decides nothing itself.
 //!
-//! One task owns the core and takes one input after the other ([`owner`]); commands are durable in RocksDB
-//! before the core hears of them ([`storage`]); the services turn messages into inputs and wait for answers
-//! ([`service`], [`administration`]).
+//! One task owns the core and takes one input after the other (`owner`); commands are durable in RocksDB
+//! before the core hears of them (`storage`); the services turn messages into inputs and wait for answers
+//! (`service`, `administration`).
 
 mod administration;
 mod clock;

@@ -28,7 +28,8 @@ pub(crate) enum Offer {
     Replaced,
     /// At or below the commit point, and the same as what was committed, or no longer known.
     Committed,
-    /// At or below the commit point, and different from what was committed: S1 is broken.
+    /// At or below the commit point, and different from what was committed, or following on something
+    /// different: S1 is broken.
     Contradicts,
     /// The decree before it is missing here, or is another mutation.
     Gap,
@@ -105,11 +106,15 @@ impl PrepareList {
             return Offer::Gap;
         }
         let before = decree.previous();
+        let here = self.identity_at(before);
         if let Some(previous) = previous
-            && before > self.last_committed
-            && self.identity_at(before) != Some(previous)
+            && here != Some(previous)
         {
-            return Offer::Gap;
+            if before > self.last_committed {
+                return Offer::Gap;
+            } else if here.is_some() {
+                return Offer::Contradicts;
+            }
         }
         let index = usize::try_from(decree.0 - self.floor.0 - 1).expect("a list fits in memory");
         if let Some(entry) = self.entries.get_mut(index) {
@@ -243,7 +248,12 @@ mod tests {
         assert_eq!(list.offer(&mutation(2, 7), Ballot(2), None), Offer::Gap);
         assert_eq!(list.offer(&mutation(2, 6), Ballot(2), previous(2, 5)), Offer::Gap);
         assert_eq!(list.offer(&mutation(2, 6), Ballot(2), previous(1, 5)), Offer::Appended);
-        assert_eq!(list.offer(&mutation(2, 3), Ballot(2), previous(9, 2)), Offer::Replaced, "2 is committed");
+        assert_eq!(
+            list.offer(&mutation(2, 3), Ballot(2), previous(9, 2)),
+            Offer::Contradicts,
+            "2 is committed"
+        );
+        assert_eq!(list.offer(&mutation(2, 3), Ballot(2), previous(1, 2)), Offer::Replaced);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use words::{
     LearnStartOver, MutationId, NodeId, PeerMessage, Record, Signature, Time,
 };
 
-use super::{Pending, PendingKind, Replica, Role};
+use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
 use crate::step::{Step, prepare_record};
 use crate::{Settings, Work};
@@ -148,7 +148,7 @@ impl Replica {
             }
             let (id, record) = prepare_record(self.gpid, self.ballot, mutation, decree);
             let sequence = step.append(record);
-            self.pending.push_back(Pending { sequence, ballot: self.ballot, what: PendingKind::Entry(id) });
+            self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
             self.confirmed = self.confirmed.max(decree);
             self.commit(step, decree);
         }
@@ -208,7 +208,7 @@ impl Replica {
         (self.handed, self.applied, self.durable) = (decree, decree, checkpoint);
         let sequence = step.append(Record::Installed { gpid: self.gpid, checkpoint });
         let ballot = self.durable_ballot;
-        self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Installed });
+        self.await_durable(step, sequence, ballot, PendingKind::Installed);
         self.report_due = true;
     }
 

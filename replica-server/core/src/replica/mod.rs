@@ -111,6 +111,8 @@ enum Role {
 /// A record on its way to the disk.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
+    /// When it was appended.
+    since: Time,
     sequence: LogSequence,
     ballot: Ballot,
     what: PendingKind,
@@ -319,7 +321,18 @@ impl Replica {
         self.confirmed_durable = self.last_committed().min(self.durable_prepared);
         self.report_due = true;
         let sequence = step.append(Record::Ballot { gpid: self.gpid, ballot });
-        self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Ballot });
+        self.await_durable(step, sequence, ballot, PendingKind::Ballot);
+    }
+
+    /// Notes that a record is on its way to the disk.
+    fn await_durable(&mut self, step: &Step<'_>, sequence: LogSequence, ballot: Ballot, what: PendingKind) {
+        self.pending.push_back(Pending { since: step.now.time, sequence, ballot, what });
+    }
+
+    /// Whether the log has not got further for so long that it can't: a full disk, most likely (§7.6).
+    fn storage_is_stuck(&self, step: &Step<'_>) -> bool {
+        let patience = step.settings.prepare_timeout;
+        self.pending.front().is_some_and(|oldest| oldest.since + patience <= step.now.time)
     }
 
     /// All records up to `sequence` are durable: acknowledge, commit, go on.

@@ -12,7 +12,7 @@ use words::{
 use super::configuration::{Handover, PendingProposal};
 use super::progress::Progress;
 use super::teaching::Teaching;
-use super::{Pending, PendingKind, Replica, Role};
+use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
 use crate::step::{Step, prepare_record};
 use crate::{ReadTask, Settings, Token, WriteAnswer};
@@ -123,6 +123,8 @@ impl Replica {
             || primary.waiting_bytes >= step.settings.batch_bytes * QUEUED_BATCHES
         {
             Some(Refusal::Busy)
+        } else if self.storage_is_stuck(step) {
+            Some(Refusal::StorageUnavailable)
         } else if self.is_too_small(step.settings) {
             Some(Refusal::NotEnoughReplicas)
         } else {
@@ -212,7 +214,7 @@ impl Replica {
         let (id, record) = prepare_record(self.gpid, self.ballot, &mutation, self.last_committed());
         let sequence = step.append(record);
         self.confirmed = id.decree;
-        self.pending.push_back(Pending { sequence, ballot: self.ballot, what: PendingKind::Entry(id) });
+        self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
         self.pump_all(step);
         id.decree
     }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use words::{Decree, Time};
 
+/// A batch of re-sends grows to this power of two at most; all of it is in the prepare list, which is bounded.
+const MAX_ROUNDS: u32 = 6;
+
 /// A secondary's, or a streaming learner's, progress in the present ballot.
 ///
 /// Normally every prepare is sent as it is made. After a refusal or a silence the primary goes back and
@@ -18,6 +21,9 @@ pub(crate) struct Progress {
     base: Decree,
     /// The end of the batch of re-sends under way; `None`: streaming.
     limit: Option<Decree>,
+    /// Batches that were acknowledged one after the other. Each is twice as large as the one before: what is
+    /// caught up in a round trip must outgrow what is written in one (§6.3).
+    rounds: u32,
     /// When to send again what was not acknowledged; means something while `acked < sent`.
     retry_at: Time,
     /// Since when something is sent that is not acknowledged, without any progress.
@@ -34,6 +40,7 @@ impl Progress {
             sent: base,
             base,
             limit: None,
+            rounds: 0,
             retry_at: Time::NEVER,
             stuck_since: None,
             lease_until: Time::default(),
@@ -51,6 +58,7 @@ impl Progress {
     pub(crate) fn rewind(&mut self, from: Decree, last_prepared: Decree, batch: usize) {
         self.sent = from.max(self.acked).min(last_prepared);
         self.base = self.sent;
+        self.rounds = 0;
         let end = Decree(self.sent.0.saturating_add(batch as u64)).min(last_prepared);
         self.limit = (end > self.sent).then_some(end);
     }
@@ -105,7 +113,8 @@ impl Progress {
             && self.acked >= limit
         {
             self.sent = self.sent.max(self.acked);
-            let next = Decree(limit.0.saturating_add(batch as u64)).min(last_prepared);
+            self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
+            let next = Decree(limit.0.saturating_add((batch as u64) << self.rounds)).min(last_prepared);
             // A batch that reaches the end ends the re-sending: from here on prepares are streamed.
             self.limit = (next < last_prepared).then_some(next.max(limit));
         }

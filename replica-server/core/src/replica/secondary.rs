@@ -2,7 +2,7 @@
 
 use words::{Ballot, Configuration, Decree, Gpid, NodeId, PeerMessage, Prepare, PrepareRefused, Signature};
 
-use super::{Pending, PendingKind, Replica, Role};
+use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
 use crate::step::{Step, prepare_record};
 
@@ -104,7 +104,7 @@ impl Replica {
         let (id, record) = prepare_record(self.gpid, self.ballot, &prepare.mutation, prepare.last_committed);
         self.confirmed = self.confirmed.max(id.decree);
         let sequence = step.append(record);
-        self.pending.push_back(Pending { sequence, ballot: self.ballot, what: PendingKind::Entry(id) });
+        self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
     }
 
     /// Commits what the primary has committed, never beyond what is confirmed (§3.4).

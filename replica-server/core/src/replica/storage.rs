@@ -4,7 +4,7 @@ use std::io;
 
 use words::{AppInfo, Ballot, Configuration, Gpid, MutationId, Record, Time};
 
-use super::{Pending, PendingKind, Presence, Replica, Role};
+use super::{PendingKind, Presence, Replica, Role};
 use crate::step::Step;
 use crate::{Settings, Work};
 
@@ -67,10 +67,10 @@ impl Replica {
         self.presence = Presence::Noting;
         let (gpid, ballot) = (self.gpid, self.ballot);
         let created = step.append(Record::Created { gpid, app: self.app.clone() });
-        self.pending.push_back(Pending { sequence: created, ballot: Ballot(0), what: PendingKind::Created });
+        self.await_durable(step, created, Ballot(0), PendingKind::Created);
         if ballot > Ballot(0) {
             let sequence = step.append(Record::Ballot { gpid, ballot });
-            self.pending.push_back(Pending { sequence, ballot, what: PendingKind::Ballot });
+            self.await_durable(step, sequence, ballot, PendingKind::Ballot);
         }
         false
     }
