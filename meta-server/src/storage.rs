@@ -81,6 +81,8 @@ impl Storage {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_compression_type(DBCompressionType::Lz4);
+        // The state is small; by default RocksDB sets 64 MiB aside for it.
+        options.set_write_buffer_size(4 << 20);
         options.set_keep_log_file_num(4);
         let db = DB::open(&options, &path).map_err(|error| opening_failed(directory, error))?;
         let storage = Self { db, path };
@@ -201,4 +203,71 @@ fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     let id = key.strip_prefix(NODE)?;
     let address: NodeAddress = postcard::from_bytes(value).ok()?;
     (address.node.0.to_be_bytes() == *id).then_some(Change::Node(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use meta_core::AppStatus;
+    use words::{AppInfo, Ballot, NodeId};
+
+    use super::*;
+
+    fn changes() -> Vec<Change> {
+        let (name, app_type) = ("a".to_owned(), "counter".to_owned());
+        let info = AppInfo { id: AppId(7), name, app_type, partition_count: 2, replica_count: 3 };
+        let node = NodeId(u128::MAX - 1);
+        let configuration =
+            Configuration { ballot: Ballot(9), primary: Some(node), secondaries: vec![NodeId(1)] };
+        let (name, address) = ("replica1".to_owned(), "host:1".to_owned());
+        vec![
+            Change::App(AppRecord { info, status: AppStatus::Dropped }),
+            Change::Configuration { gpid: Gpid::new(7, 0), configuration: Configuration::default() },
+            Change::Configuration { gpid: Gpid::new(7, 1), configuration },
+            Change::Node(NodeAddress { node, name, address }),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (storage, state) = Storage::open(directory.path(), "meta1").expect("it opens");
+        assert_eq!(state, MetaState::default());
+        storage.write(&changes()).expect("it is written");
+        drop(storage);
+        let (_, state) = Storage::open(directory.path(), "meta1").expect("it opens again");
+        assert_eq!(state.values().collect::<Vec<_>>(), changes());
+    }
+
+    #[test]
+    fn damaged_values_and_other_formats_are_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = || Storage::open(directory.path(), "meta1");
+        let app_under_another_number = (b"app/\0\0\0\x08".as_slice(), encode(&changes()[0]).1);
+        for (key, value) in [
+            app_under_another_number,
+            (b"app/\0\0\0\x07", vec![0xff; 3]),
+            (b"partition/\0\0\0\x07\0\0", vec![0, 0, 0]),
+            (b"node/short", vec![]),
+            (b"nonsense", vec![1]),
+        ] {
+            let (storage, _) = open().expect("it opens");
+            storage.db.put(key, value).expect("it is written");
+            drop(storage);
+            let error = open().err().expect("it is refused");
+            assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+            let options = Options::default();
+            DB::open(&options, directory.path().join("state"))
+                .expect("it opens")
+                .delete(key)
+                .expect("it is deleted");
+        }
+        let (storage, _) = open().expect("it opens");
+        storage.db.put(FORMAT_KEY, "2").expect("it is written");
+        drop(storage);
+        let error = open().err().expect("it is refused").to_string();
+        assert!(
+            error.ends_with("has format 2, this program reads 1; run the program that wrote it"),
+            "{error}"
+        );
+    }
 }

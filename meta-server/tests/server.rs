@@ -89,7 +89,7 @@ impl Node {
 
 fn create(name: &str, app_type: &str, partition_count: u32) -> pb::CreateAppRequest {
     let (name, app_type) = (name.to_owned(), app_type.to_owned());
-    pb::CreateAppRequest { name, app_type, partition_count, replica_count: 3 }
+    pb::CreateAppRequest { name, app_type, partition_count, replica_count: 1 }
 }
 
 async fn route(server: &Server, app_name: &str) -> pb::QueryConfigurationReply {
