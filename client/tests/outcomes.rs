@@ -151,6 +151,19 @@ async fn the_primary_that_a_refusal_names_is_believed() {
 }
 
 #[tokio::test]
+async fn two_servers_that_name_each_other_are_not_asked_without_a_pause() {
+    let names =
+        |id| move |_: &_| refused(Refusal::NotPrimary { ballot: Ballot(1), primary: Some(NodeId(id)) });
+    let (first, second) = (Node::start(1, names(2)).await, Node::start(2, names(1)).await);
+    let meta = FakeMeta::start(&[&first, &second]).await;
+    let read = meta.open(300).await.read(b"k", REQUEST).await;
+    assert!(matches!(read, Outcome::Failed(Failure::Deadline { .. })), "{read:?}");
+    // A pause is at least 5 ms long.
+    let asked = first.operations().len() + second.operations().len();
+    assert!((2..=61).contains(&asked), "{asked} times in 300 ms");
+}
+
+#[tokio::test]
 async fn a_dead_silent_or_deposed_primary_is_left_as_soon_as_there_is_another() {
     let olds = [
         Node::dead(1).await,

@@ -2,7 +2,7 @@
 //!
 //! * [`CounterType`] is what a replica server registers.
 //! * [`Counter`] is what a caller uses.
-//! * The binary `counter` is the command line: it counts, measures ([`bench`]) and judges ([`check`]).
+//! * The binary `counter` is the command line: it counts, measures ([`mod@bench`]) and judges ([`check`]).
 
 mod app;
 pub mod bench;
