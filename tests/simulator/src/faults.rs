@@ -210,7 +210,8 @@ impl World<'_> {
     pub(crate) fn has_data(&self, node: NodeId, gpid: Gpid) -> bool {
         self.places.get(&node).is_some_and(|&place| {
             let disk = &self.machines[place].disk;
-            disk.node == node && !disk.doubtful.contains(&gpid)
+            // A member whose broken replica was collected before it heard that it is one has nothing.
+            disk.node == node && disk.shadow.contains_key(&gpid) && !disk.doubtful.contains(&gpid)
         })
     }
 
