@@ -177,8 +177,10 @@ impl World<'_> {
         }
     }
 
+    /// Sometimes for so long that whoever is cut off goes on without knowing of a whole chain of changes.
     fn cut_meta(&mut self, victim: usize) {
-        let until = self.now + self.cut_span();
+        let longest = self.dice.pick(&[500, 3_000, 12_000]);
+        let until = self.now + Duration::from_millis(self.dice.between(100, longest));
         let everyone = self.dice.permille(400);
         trace!(self, "network", "meta cut off from {}", if everyone { "all" } else { "one" });
         let meta = self.network.meta();

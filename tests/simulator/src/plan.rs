@@ -140,6 +140,14 @@ impl Plan {
     #[must_use]
     pub(crate) fn draw(seed: u64) -> Self {
         let dice = &mut Dice::new(seed, 1);
+        let mut plan = Self::draw_any(dice);
+        if dice.permille(300) {
+            plan.churn(dice);
+        }
+        plan
+    }
+
+    fn draw_any(dice: &mut Dice) -> Self {
         let machines = dice.pick(&[3, 3, 4, 5]);
         let settings = settings(dice);
         let delay = Duration::from_millis(dice.pick(&[300, 3_000]));
@@ -159,6 +167,36 @@ impl Plan {
             provoked_permille: dice.pick(&[0, 30, 200]),
             refused_permille: dice.pick(&[0, 500, 1000]),
         }
+    }
+}
+
+impl Plan {
+    /// A run in which members come and go all the time, checkpoints are taken and learned all the time, and
+    /// somebody deposed goes on for long without hearing of it: what takes a chain of changes happens here.
+    fn churn(&mut self, dice: &mut Dice) {
+        self.machines = dice.pick(&[3, 4]);
+        self.replicas = dice.pick(&[2, 2, 3]);
+        self.partitions = 1;
+        self.habits.think = Duration::from_millis(dice.pick(&[40, 120]));
+        self.settings.window = dice.pick(&[4, 64]);
+        self.settings.list_tail = self.settings.window * 2 + 1;
+        self.settings.checkpoint_decrees = dice.pick(&[5, 30]);
+        self.settings.failure_timeout = Duration::from_millis(600);
+        self.settings.prepare_timeout = Duration::from_millis(300);
+        self.settings.learn_timeout = Duration::from_millis(1_500);
+        self.meta = crate::meta_server::settings(&self.settings, Duration::from_millis(300));
+        self.segment_bytes = 600;
+        self.provoked_permille = dice.pick(&[100, 400]);
+        self.trouble = Duration::from_secs(16);
+        let chosen = [
+            (Fault::Move, 400, 1_500),
+            (Fault::MetaCut, 1_500, 6_000),
+            (Fault::Crash, 700, 4_000),
+            (Fault::Freeze, 700, 4_000),
+            (Fault::SlowDisk, 1_000, 6_000),
+            (Fault::CutOne, 700, 4_000),
+        ];
+        self.faults = draw_faults(dice, &chosen, 800);
     }
 }
 
@@ -223,8 +261,12 @@ fn speed(dice: &mut Dice) -> Speed {
 /// About half of all kinds of trouble, each at a rate of its own; some seeds have none at all.
 fn faults(dice: &mut Dice) -> Vec<(Fault, Duration)> {
     let likely = dice.pick(&[0, 350, 350, 600, 600, 900]);
+    draw_faults(dice, &ALL_FAULTS, likely)
+}
+
+fn draw_faults(dice: &mut Dice, kinds: &[(Fault, u64, u64)], likely: u32) -> Vec<(Fault, Duration)> {
     let mut faults = Vec::new();
-    for (fault, low_ms, high_ms) in ALL_FAULTS {
+    for &(fault, low_ms, high_ms) in kinds {
         if dice.permille(likely) {
             faults.push((fault, Duration::from_millis(dice.between(low_ms, high_ms))));
         }
