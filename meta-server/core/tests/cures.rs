@@ -130,6 +130,10 @@ fn a_node_that_the_primary_has_given_up_is_given_up() {
     cluster.up(4);
     cluster.pass(seconds(10));
     cluster.up(5);
+    // What it has learned so far would speak for it.
+    let learned = cluster.node(1).replicas[&gpid(0)].clone();
+    cluster.node(4).replicas.insert(gpid(0), words::ReplicaReport { role: RoleName::Learner, ..learned });
+    cluster.report(4);
     cluster.node(1).replicas.get_mut(&gpid(0)).expect("a replica").learners = vec![node(4)];
     cluster.report(1);
     cluster.told(1);
