@@ -2,7 +2,8 @@
 //!
 //! Every counter starts at 0 and every add adds 1, so values order the operations of a counter: the add that
 //! answered 7 is the seventh, and a read that answered 7 comes after it and before the eighth. Reads of one
-//! value are ordered by their decrees. In that one possible order
+//! value are ordered by their decrees, and those of one decree, which nothing else tells apart, by when they were
+//! asked. In that order, which is as good as any other that is possible,
 //!
 //! * no two adds answered the same value: each acknowledged add took effect once (V4);
 //! * the values that no acknowledged add answered are accounted for by adds with an unknown outcome, each at
@@ -124,7 +125,9 @@ fn in_order<'a>(rows: &[&'a Row<'a>]) -> Result<Vec<Done<'a>>, String> {
         };
         done.push(Done { row, value, decree, earliest_end_ns: row.end_ns });
     }
-    done.sort_by_key(|operation| (operation.value, operation.row.op, operation.decree));
+    done.sort_by_key(|operation| {
+        (operation.value, operation.row.op, operation.decree, operation.row.start_ns)
+    });
     let mut earliest = u64::MAX;
     for operation in done.iter_mut().rev() {
         earliest = earliest.min(operation.earliest_end_ns);
@@ -184,6 +187,8 @@ mod tests {
         assert_eq!(verdict(&[read(0, 0, 0, 1), add(1, 1, 2, 3), add(2, 2, 4, 5), read(2, 2, 6, 7)]), Ok(0));
         // Concurrent operations in any order; two adds in one decree.
         assert_eq!(verdict(&[add(2, 1, 0, 9), add(1, 1, 0, 9), read(1, 1, 0, 9), read(0, 0, 0, 9)]), Ok(0));
+        // Reads of one decree, in a file that has them in whatever order.
+        assert_eq!(verdict(&[add(1, 1, 0, 1), read(1, 1, 4, 5), read(1, 1, 2, 3)]), Ok(0));
         // An add that failed, and a read that did, say nothing.
         assert_eq!(verdict(&[row(Op::Add, End::Failed, 0, 0, 0, 1), read(0, 0, 2, 3)]), Ok(0));
         // Adds of unknown outcome take effect, or not, or long after they were given up.
