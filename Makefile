@@ -11,7 +11,7 @@ run: build
 
 # The process tests start the binaries that `build` left beside the test executables.
 test: build
-	cargo test --release --workspace
+	cargo test --release --workspace --no-fail-fast
 	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
 
 # All targets of the whole workspace, always: a part of it would be built with other features, and RocksDB twice.
