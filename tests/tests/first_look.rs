@@ -28,7 +28,9 @@ fn make_run_counts_and_ends_with_ctrl_c() {
     let cluster = Cluster::prepare();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let target = std::env::current_exe().expect("the path of the test");
-    let mut script = Command::new(format!("{root}/tests/run-cluster"));
+    // Who starts the tests in the background ignores Ctrl-C, and a shell can't take back what it inherits.
+    let mut script = Command::new("env");
+    script.arg("--default-signal=INT").arg(format!("{root}/tests/run-cluster"));
     script
         .current_dir(cluster.folder())
         .env("CARGO_TARGET_DIR", target.ancestors().nth(3).expect("a folder"));

@@ -51,12 +51,11 @@ const OURS: [&str; 12] = [
 const CORES: [&str; 2] = ["replica-server/core", "meta-server/core"];
 
 /// What decides nothing reproducibly, or waits, or reaches outside.
-const NOT_IN_A_CORE: [&str; 14] = [
+const NOT_IN_A_CORE: [&str; 13] = [
     "tokio",
     "tonic",
     "rocksdb",
     "async ",
-    ".await",
     "std::fs",
     "std::net",
     "std::thread",
