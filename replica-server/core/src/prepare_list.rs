@@ -274,4 +274,45 @@ mod tests {
         assert_eq!(list.identity_at(Decree(2)), Some(mutation(1, 2).id));
         assert_eq!(list.identity_at(Decree(1)), None);
     }
+
+    /// What §4.6 says, on a plain map.
+    #[derive(Default)]
+    struct Model {
+        entries: std::collections::BTreeMap<u64, u64>,
+        committed: u64,
+    }
+
+    impl Model {
+        fn offer(&mut self, made: u64, decree: u64) {
+            let last = self.entries.len() as u64;
+            if decree <= self.committed || decree > last + 1 || self.entries.get(&decree) == Some(&made) {
+                return;
+            }
+            self.entries.retain(|&at, _| at < decree);
+            self.entries.insert(decree, made);
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is offered and committed: the list is what the rule says, and nothing committed changes.
+        #[test]
+        fn raise_or_replace_as_the_rule_says(
+            steps in proptest::collection::vec((1_u64..4, 1_u64..12, 0_u64..12), 1..60),
+        ) {
+            let (mut list, mut model, mut ballot) = (PrepareList::default(), Model::default(), 1);
+            for (made, decree, commit) in steps {
+                ballot = ballot.max(made);
+                list.offer(&mutation(made, decree), Ballot(ballot), None);
+                model.offer(made, decree);
+                let commit = commit.min(list.last_prepared().0).max(model.committed);
+                list.commit_to(Decree(commit));
+                model.committed = commit;
+                proptest::prop_assert_eq!(list.last_prepared().0, model.entries.len() as u64);
+                proptest::prop_assert_eq!(list.last_committed().0, model.committed);
+                for (&decree, &made) in &model.entries {
+                    proptest::prop_assert_eq!(list.identity_at(Decree(decree)), Some(mutation(made, decree).id));
+                }
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use words::{Command, Configuration, Decree, NodeId, NodeToMeta, Proposal, Signature, Time};
+use words::{Command, Configuration, NodeId, NodeToMeta, Proposal, Signature, Time};
 
 use super::primary::Primary;
 use super::progress::Progress;
@@ -294,15 +294,6 @@ impl Replica {
         {
             let proposed = proposal.proposed.clone();
             self.ask(step, proposed);
-        }
-    }
-
-    /// The last decree of which all members know; for tests of the commit rule.
-    #[must_use]
-    pub fn members_acked(&self) -> Option<Decree> {
-        match &self.role {
-            Role::Primary(primary) => primary.members.values().map(|progress| progress.acked).min(),
-            _ => None,
         }
     }
 }
