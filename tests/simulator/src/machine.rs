@@ -242,7 +242,8 @@ impl Disk {
     /// Records are durable now.
     pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)], tally: &mut Tally) {
         for (_, record) in records {
-            if matches!(record, Record::Created { .. } | Record::Removed { .. }) {
+            // Not by `Removed`: whoever acknowledged before its disk was damaged still counts for its primary.
+            if matches!(record, Record::Created { .. }) {
                 self.doubtful.remove(&record.gpid());
             }
             match shadow::on_durable(&mut self.shadow, record) {
