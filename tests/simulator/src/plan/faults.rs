@@ -1,0 +1,82 @@
+//! What can go wrong, and which of it a seed chooses, how often.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A node's process or machine dies; what was not synced is lost, kept or torn.
+    Crash,
+    /// All nodes die at once, the meta server too.
+    Blackout,
+    /// A node is stopped by its operator.
+    Stop,
+    /// A process stands still, its clock does not.
+    Freeze,
+    /// Links are cut: some machines from the others, one way or both.
+    Cut,
+    /// One direction of one link is cut.
+    CutOne,
+    /// A disk becomes slow.
+    SlowDisk,
+    /// A node dies and its data directory is lost.
+    Wipe,
+    /// A node dies and the files of one of its apps are lost.
+    LoseApp,
+    /// A node dies and a byte of its log changes.
+    Rot,
+    /// A sync of a log fails.
+    SyncFails,
+    /// The meta server dies.
+    MetaCrash,
+    /// The meta server cannot be reached by some.
+    MetaCut,
+    /// An operator moves a primary.
+    Move,
+    /// A wall clock jumps.
+    WallJump,
+}
+
+/// A kind of trouble, and the mean time between two in milliseconds: from, to.
+pub(super) type Kind = (Fault, u64, u64);
+
+const NETWORK: &[Kind] = &[(Fault::Cut, 1_500, 8_000), (Fault::CutOne, 700, 5_000)];
+
+const NODES: &[Kind] = &[
+    (Fault::Crash, 700, 6_000),
+    (Fault::Blackout, 8_000, 20_000),
+    (Fault::Stop, 2_000, 10_000),
+    (Fault::Freeze, 700, 5_000),
+    (Fault::WallJump, 2_000, 8_000),
+];
+
+const DISKS: &[Kind] = &[
+    (Fault::SlowDisk, 1_000, 6_000),
+    (Fault::Wipe, 4_000, 12_000),
+    (Fault::LoseApp, 4_000, 15_000),
+    (Fault::Rot, 4_000, 15_000),
+    (Fault::SyncFails, 3_000, 12_000),
+];
+
+const META: &[Kind] = &[(Fault::MetaCrash, 3_000, 12_000), (Fault::MetaCut, 2_000, 8_000)];
+
+const OPERATORS: &[Kind] = &[(Fault::Move, 1_000, 6_000)];
+
+/// About half of all kinds of trouble, each at a rate of its own; some seeds have none at all.
+pub(super) fn draw(dice: &mut Dice) -> Vec<(Fault, Duration)> {
+    let likely = dice.pick(&[0, 350, 350, 600, 600, 900]);
+    [NETWORK, NODES, DISKS, META, OPERATORS].iter().flat_map(|kinds| draw_from(dice, kinds, likely)).collect()
+}
+
+/// So many in a thousand of these kinds.
+pub(super) fn draw_from(dice: &mut Dice, kinds: &[Kind], likely: u32) -> Vec<(Fault, Duration)> {
+    let mut faults = Vec::new();
+    for &(fault, low_ms, high_ms) in kinds {
+        if dice.permille(likely) {
+            faults.push((fault, Duration::from_millis(dice.between(low_ms, high_ms))));
+        }
+    }
+    faults
+}
