@@ -49,6 +49,17 @@ pub(crate) struct PrepareList {
     last_committed: Decree,
 }
 
+/// How long the tail of committed mutations may be.
+#[derive(Debug)]
+pub(crate) struct TailBounds {
+    /// Mutations.
+    pub(crate) count: usize,
+    /// Payload bytes, of the whole list.
+    pub(crate) bytes: usize,
+    /// What follows this decree stays, however many mutations that are.
+    pub(crate) wanted_after: Option<Decree>,
+}
+
 fn size(mutation: &Mutation) -> usize {
     64 + mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>()
 }
@@ -170,11 +181,12 @@ impl PrepareList {
     }
 
     /// Drops committed mutations from the front until the tail is within its bounds; never one above `keep`.
-    pub(crate) fn trim(&mut self, keep: Decree, count: usize, bytes: usize) {
+    pub(crate) fn trim(&mut self, keep: Decree, bounds: &TailBounds) {
         let keep = keep.min(self.last_committed);
         while self.floor < keep {
             let committed = usize::try_from(self.last_committed.0 - self.floor.0).unwrap_or(usize::MAX);
-            if committed <= count && self.bytes <= bytes {
+            let wanted = bounds.wanted_after.is_some_and(|after| self.floor >= after);
+            if (committed <= bounds.count || wanted) && self.bytes <= bounds.bytes {
                 break;
             }
             let Some(entry) = self.entries.pop_front() else { break };
@@ -208,6 +220,21 @@ mod tests {
         Arc::new(Mutation { id, timestamp_us: 0, writes: Vec::new() })
     }
 
+    fn bounds(count: usize, bytes: usize) -> TailBounds {
+        TailBounds { count, bytes, wanted_after: None }
+    }
+
+    #[test]
+    fn what_a_learner_wants_stays_within_the_bound_in_bytes() {
+        let mut list = filled();
+        list.commit_to(Decree(5));
+        let wanted = |bytes| TailBounds { count: 0, bytes, wanted_after: Some(Decree(3)) };
+        list.trim(Decree(5), &wanted(usize::MAX));
+        assert_eq!(list.floor(), Decree(3));
+        list.trim(Decree(5), &wanted(64));
+        assert_eq!(list.floor(), Decree(4));
+    }
+
     fn filled() -> PrepareList {
         let mut list = PrepareList::default();
         for decree in 1..=5 {
@@ -237,7 +264,7 @@ mod tests {
         let mut list = filled();
         assert_eq!(list.offer(&mutation(1, 2), Ballot(9), None), Offer::Committed);
         assert_eq!(list.offer(&mutation(2, 2), Ballot(9), None), Offer::Contradicts);
-        list.trim(Decree(2), 0, 0);
+        list.trim(Decree(2), &bounds(0, 0));
         assert_eq!(list.offer(&mutation(2, 1), Ballot(9), None), Offer::Committed, "no longer known");
     }
 
@@ -269,7 +296,7 @@ mod tests {
     #[test]
     fn trimming_keeps_the_identity_of_the_floor() {
         let mut list = filled();
-        list.trim(Decree(5), 0, usize::MAX);
+        list.trim(Decree(5), &bounds(0, usize::MAX));
         assert_eq!(list.floor(), Decree(2));
         assert_eq!(list.identity_at(Decree(2)), Some(mutation(1, 2).id));
         assert_eq!(list.identity_at(Decree(1)), None);

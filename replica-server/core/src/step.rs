@@ -1,6 +1,6 @@
 //! What a replica works with during one step.
 
-use words::{Decree, Gpid, Mutation, MutationId, NodeId, NodeToMeta, Now, PeerMessage, Record, Signature};
+use words::{Gpid, Mutation, NodeId, NodeToMeta, Now, PeerMessage, Record, Signature};
 
 use crate::{ApplyTask, LogSequence, Output, Settings, Work};
 use std::sync::Arc;
@@ -57,14 +57,4 @@ impl Step<'_> {
         self.counters.signature += 1;
         Signature(self.counters.signature)
     }
-}
-
-/// The record of a prepare.
-pub(crate) fn prepare_record(
-    gpid: Gpid,
-    ballot: words::Ballot,
-    mutation: &Arc<Mutation>,
-    last_committed: Decree,
-) -> (MutationId, Record) {
-    (mutation.id, Record::Prepare { gpid, ballot, mutation: Arc::clone(mutation), last_committed })
 }

@@ -10,7 +10,7 @@ use words::{
 
 use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
-use crate::step::{Step, prepare_record};
+use crate::step::Step;
 use crate::{Settings, Work};
 
 /// What only a learner has.
@@ -146,10 +146,7 @@ impl Replica {
                 }
                 Offer::Contradicts | Offer::Gap => return,
             }
-            let (id, record) = prepare_record(self.gpid, self.ballot, mutation, decree);
-            let sequence = step.append(record);
-            self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
-            self.confirmed = self.confirmed.max(decree);
+            self.log_prepare(step, mutation, decree);
             self.commit(step, decree);
         }
         self.ask_to_learn(step);

@@ -12,9 +12,10 @@ use words::{
 use super::configuration::{Handover, PendingProposal};
 use super::progress::Progress;
 use super::teaching::Teaching;
-use super::{PendingKind, Replica, Role};
+use super::{Replica, Role};
 use crate::prepare_list::Offer;
-use crate::step::{Step, prepare_record};
+use crate::prepare_list::TailBounds;
+use crate::step::Step;
 use crate::{ReadTask, Settings, Token, WriteAnswer};
 
 /// Payload that may wait, in batches: a few large writes fill the queue as many small ones do.
@@ -211,10 +212,7 @@ impl Replica {
         let mutation = Arc::new(Mutation { id, timestamp_us, writes });
         let offer = self.list.offer(&mutation, self.ballot, None);
         assert_eq!(offer, Offer::Appended, "a primary prepares the next decree");
-        let (id, record) = prepare_record(self.gpid, self.ballot, &mutation, self.last_committed());
-        let sequence = step.append(record);
-        self.confirmed = id.decree;
-        self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
+        self.log_prepare(step, &mutation, self.last_committed());
         self.pump_all(step);
         id.decree
     }
@@ -339,8 +337,8 @@ impl Replica {
             return;
         }
         let acked = primary.members.values().map(|progress| progress.acked);
-        let (committed, window) = (self.last_committed(), step.settings.window);
-        let held = primary.learners.values().filter_map(|t| t.holds_commits_at(committed, window));
+        let (now, committed, settings) = (step.now.time, self.last_committed(), step.settings);
+        let held = primary.learners.values().filter_map(|t| t.holds_commits_at(now, committed, settings));
         let limit = acked.chain(held).min().map_or(self.durable_prepared, |it| it.min(self.durable_prepared));
         if limit > self.last_committed() {
             self.commit(step, limit);
@@ -354,7 +352,12 @@ impl Replica {
         assert!(decree <= self.handed, "{}: {decree} was applied and never handed over", self.gpid);
         self.applied = decree;
         let settings = step.settings;
-        self.list.trim(self.applied, settings.list_tail, settings.list_tail_bytes);
+        let bounds = TailBounds {
+            count: settings.list_tail,
+            bytes: settings.list_tail_bytes,
+            wanted_after: self.wanted_by_learners(),
+        };
+        self.list.trim(self.applied, &bounds);
         if let Role::Primary(primary) = &mut self.role {
             if let Some((of, _)) = primary.tokens.front()
                 && *of == decree

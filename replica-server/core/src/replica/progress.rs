@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     base: Decree,
     /// The end of the batch of re-sends under way; `None`: streaming.
     limit: Option<Decree>,
+    /// Since when all that is prepared has been sent, as it was made.
+    pub(crate) level_since: Option<Time>,
     /// Batches that were acknowledged one after the other. Each is twice as large as the one before: what is
     /// caught up in a round trip must outgrow what is written in one (§6.3).
     rounds: u32,
@@ -40,6 +42,7 @@ impl Progress {
             sent: base,
             base,
             limit: None,
+            level_since: None,
             rounds: 0,
             retry_at: Time::NEVER,
             stuck_since: None,
@@ -58,6 +61,7 @@ impl Progress {
     pub(crate) fn rewind(&mut self, from: Decree, last_prepared: Decree, batch: usize) {
         self.sent = from.max(self.acked).min(last_prepared);
         self.base = self.sent;
+        self.level_since = None;
         self.rounds = 0;
         let end = Decree(self.sent.0.saturating_add(batch as u64)).min(last_prepared);
         self.limit = (end > self.sent).then_some(end);
@@ -109,6 +113,9 @@ impl Progress {
         if !self.is_outstanding() {
             self.stuck_since = None;
         }
+        if self.limit.is_none() {
+            self.level_since.get_or_insert(now);
+        }
         if let Some(limit) = self.limit
             && self.acked >= limit
         {
@@ -122,12 +129,17 @@ impl Progress {
 
     /// Whether what was sent is to be sent again; from where.
     pub(crate) fn retry_from(&self, now: Time) -> Option<Decree> {
-        (self.is_outstanding() && self.retry_at <= now).then(|| self.acked.max(self.base))
+        (self.is_outstanding() && self.retry_at <= now).then(|| self.known())
+    }
+
+    /// All up to here is known to be there.
+    pub(crate) fn known(&self) -> Decree {
+        self.acked.max(self.base)
     }
 
     /// Whether something was sent that is not acknowledged.
     fn is_outstanding(&self) -> bool {
-        self.sent > self.acked.max(self.base)
+        self.sent > self.known()
     }
 
     /// When to send again.

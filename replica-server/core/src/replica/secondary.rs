@@ -1,10 +1,15 @@
 //! Taking prepares, as a secondary or a learner (§3.2, §3.4, §4.6).
 
-use words::{Ballot, Configuration, Decree, Gpid, NodeId, PeerMessage, Prepare, PrepareRefused, Signature};
+use std::sync::Arc;
+
+use words::{
+    Ballot, Configuration, Decree, Gpid, Mutation, NodeId, PeerMessage, Prepare, PrepareRefused, Record,
+    Signature,
+};
 
 use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
-use crate::step::{Step, prepare_record};
+use crate::step::Step;
 
 /// What a node without the replica answers.
 pub(crate) fn refuse_unable(step: &mut Step<'_>, from: NodeId, prepare: &Prepare) {
@@ -77,11 +82,13 @@ impl Replica {
             return; // no primary makes such a thing
         }
         match self.list.offer(&prepare.mutation, prepare.ballot, Some(prepare.previous)) {
-            Offer::Appended | Offer::Raised => self.log_prepare(step, prepare),
+            Offer::Appended | Offer::Raised => {
+                self.log_prepare(step, &prepare.mutation, prepare.last_committed);
+            }
             Offer::Replaced => {
                 assert!(decree > self.confirmed, "a primary contradicts itself within a ballot");
                 self.durable_prepared = self.durable_prepared.min(decree.previous());
-                self.log_prepare(step, prepare);
+                self.log_prepare(step, &prepare.mutation, prepare.last_committed);
             }
             Offer::Repeated => {
                 // Its record, or that of the risen ballot, may still be on its way; then that acknowledges.
@@ -100,11 +107,18 @@ impl Replica {
         self.commit_known(step, prepare.last_committed);
     }
 
-    fn log_prepare(&mut self, step: &mut Step<'_>, prepare: &Prepare) {
-        let (id, record) = prepare_record(self.gpid, self.ballot, &prepare.mutation, prepare.last_committed);
+    /// Logs what the list took under the present ballot; it is confirmed by that, and counts once it is durable.
+    pub(super) fn log_prepare(
+        &mut self,
+        step: &mut Step<'_>,
+        mutation: &Arc<Mutation>,
+        last_committed: Decree,
+    ) {
+        let (gpid, ballot, id) = (self.gpid, self.ballot, mutation.id);
         self.confirmed = self.confirmed.max(id.decree);
-        let sequence = step.append(record);
-        self.await_durable(step, sequence, self.ballot, PendingKind::Entry(id));
+        let mutation = Arc::clone(mutation);
+        let sequence = step.append(Record::Prepare { gpid, ballot, mutation, last_committed });
+        self.await_durable(step, sequence, ballot, PendingKind::Entry(id));
     }
 
     /// Commits what the primary has committed, never beyond what is confirmed (§3.4).

@@ -27,6 +27,9 @@ pub(super) struct Teaching {
     phase: Phase,
     /// What it has once it has got what is on its way: the log keeps what follows.
     has: Decree,
+    /// What it asks for next, once it has what is on its way, begins after this; the list keeps that, or whoever
+    /// is taught in smaller steps than the list is long would never come to be taught from the list (§6.3).
+    wants_after: Option<Decree>,
     /// When it is invited again, unless it gets prepares: the invitation may be lost, or the learner has given
     /// up and nobody heard of it. One that is busy with this learning ignores it.
     invite_at: Time,
@@ -69,13 +72,19 @@ impl Teaching {
 
     /// Up to where commits may go, so that this learner's next acknowledgement is of all that is committed. A
     /// learner whose acknowledgements take longer than a commit would never be seen to have caught up under a
-    /// steady load (§6.3); so once it is within the window, commits wait for it, for as long as it does not get
-    /// stuck.
-    pub(super) fn holds_commits_at(&self, committed: Decree, window: usize) -> Option<Decree> {
+    /// steady load (§6.3); so once it is near, or all is on its way to it for so long that it is not coming
+    /// nearer, commits wait for it, for as long as it does not get stuck.
+    pub(super) fn holds_commits_at(
+        &self,
+        now: Time,
+        committed: Decree,
+        settings: &Settings,
+    ) -> Option<Decree> {
         let Phase::Streaming(progress) = &self.phase else { return None };
-        let near =
-            progress.acked > Decree::ZERO && progress.acked.0.saturating_add(window as u64) >= committed.0;
-        near.then(|| progress.acked.max(committed))
+        let distance = settings.window.max(settings.resend_batch) as u64;
+        let near = progress.acked.0.saturating_add(distance) >= committed.0;
+        let level = progress.level_since.is_some_and(|since| since + settings.prepare_timeout <= now);
+        (progress.acked > Decree::ZERO && (near || level)).then(|| progress.acked.max(committed))
     }
 
     /// Whether it has acknowledged, as this learner, all up to `committed`.
@@ -112,6 +121,7 @@ impl Replica {
             signature,
             phase: Phase::Invited,
             has: Decree::ZERO,
+            wants_after: None,
             invite_at: step.now.time + step.settings.resend,
             progress_at: step.now.time,
         };
@@ -192,6 +202,7 @@ impl Replica {
         }
         teaching.phase = Phase::Preparing { from: has.next() };
         teaching.has = has;
+        teaching.wants_after = Some(committed);
         teaching.progress_at = step.now.time;
         // As much as the shell puts into one answer: what is read must outrun what is written (§6.3).
         step.work(Work::ReadLog { gpid, signature, from: has.next(), to: committed });
@@ -241,6 +252,7 @@ impl Replica {
         match result {
             Ok((checkpoint, transfer)) => {
                 teaching.phase = Phase::Copying;
+                teaching.wants_after = None;
                 teaching.has = checkpoint.decree;
                 let message = LearnCheckpoint { gpid, ballot, signature, checkpoint, transfer };
                 step.send(node, PeerMessage::LearnCheckpoint(message));
@@ -292,6 +304,18 @@ impl Replica {
         let Role::Primary(primary) = &self.role else { return Vec::new() };
         let learners = primary.learners.iter().filter(|(_, t)| t.is_streaming()).map(|(&node, _)| node);
         primary.members.keys().copied().chain(learners).collect()
+    }
+
+    /// A decree above which the list keeps everything for its learners, within its bound in bytes; each is done,
+    /// or given up, after a bounded time.
+    pub(super) fn wanted_by_learners(&self) -> Option<Decree> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let wanted = primary.learners.values().filter_map(|teaching| match &teaching.phase {
+            Phase::Streaming(progress) => Some(progress.known()),
+            Phase::Invited => None,
+            Phase::Preparing { .. } | Phase::Handed | Phase::Copying => teaching.wants_after,
+        });
+        wanted.min()
     }
 
     /// A decree below which the log is not to be cut while a learner needs it; bounded by `learn_timeout`.

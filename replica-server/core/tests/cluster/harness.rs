@@ -80,6 +80,10 @@ pub(crate) struct Cluster {
     next_token: u64,
     /// Whether the prepare log can be read for learners.
     pub(crate) log_readable: bool,
+    /// How many mutations one read of the log gives.
+    pub(crate) log_read_limit: usize,
+    /// What nodes that start from now on are told.
+    pub(crate) settings: Settings,
     /// Checkpoints that learners installed.
     pub(crate) installed: usize,
     /// Messages that get lost.
@@ -114,6 +118,8 @@ impl Cluster {
             replies: BTreeMap::new(),
             next_token: 0,
             log_readable: true,
+            log_read_limit: usize::MAX,
+            settings: Settings::default(),
             installed: 0,
             lose: |_| false,
             refuse: |_| false,
@@ -180,7 +186,7 @@ impl Cluster {
         let recovered = replay.finish(state.durable.iter().map(durable).collect());
         let identity =
             Identity { node, life: Life(state.life), name: node.to_string(), address: String::new() };
-        state.core = Some(NodeCore::new(identity, Settings::default(), recovered, now));
+        state.core = Some(NodeCore::new(identity, self.settings.clone(), recovered, now));
         self.run(node, Event::MetaConnected);
     }
 
@@ -221,6 +227,10 @@ impl Cluster {
 
     pub(crate) fn replica(&self, node: NodeId) -> &Replica {
         self.nodes[&node].core.as_ref().unwrap().replica(GPID).unwrap()
+    }
+
+    pub(crate) fn lag(&self, ahead: NodeId, behind: NodeId) -> u64 {
+        self.replica(ahead).last_committed().0 - self.replica(behind).last_committed().0
     }
 
     pub(crate) fn role(&self, node: NodeId) -> RoleName {
@@ -362,7 +372,8 @@ impl Cluster {
                         found.insert(mutation.id.decree, mutation.clone());
                     }
                 }
-                let wanted = found.range(from..=to).map(|(_, mutation)| mutation.clone());
+                let wanted =
+                    found.range(from..=to).take(self.log_read_limit).map(|(_, mutation)| mutation.clone());
                 let mutations = if self.log_readable { wanted.collect() } else { Vec::new() };
                 Some(Event::LogRead { gpid, signature, mutations })
             }
