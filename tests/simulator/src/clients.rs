@@ -71,6 +71,10 @@ impl World<'_> {
         if self.ending.is_quiet() {
             return Ok(());
         }
+        if self.is_troubled() && self.mask.silences(client) {
+            self.put(Moment::default() + self.plan.trouble, Happening::Think { client });
+            return Ok(());
+        }
         let action = self.choose(client);
         let state = &mut self.clients[client];
         let stray = self.dice.permille(self.plan.habits.stray_permille);

@@ -13,6 +13,12 @@ pub(crate) struct Moment(pub(crate) u64);
 impl Moment {
     /// Later than everything.
     pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// How long the simulation had run by then.
+    #[must_use]
+    pub(crate) fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
 }
 
 impl Add<Duration> for Moment {

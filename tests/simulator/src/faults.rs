@@ -12,18 +12,13 @@ use crate::world::{Happening, World, trace};
 mod disks;
 mod network;
 mod nodes;
+mod numbered;
 mod operators;
 
+pub(crate) use numbered::Count;
+
 impl World<'_> {
-    pub(crate) fn on_trouble(&mut self, fault: Fault) -> Checked {
-        if !self.is_troubled() {
-            return Ok(());
-        }
-        let mean = self.plan.faults.iter().find(|(kind, _)| *kind == fault).map(|&(_, mean)| mean);
-        if let Some(mean) = mean {
-            let next = self.now + self.dice.around(mean);
-            self.put(next, Happening::Trouble(fault));
-        }
+    fn befall(&mut self, fault: Fault) -> Checked {
         let victim = self.victim();
         match fault {
             Fault::Crash => self.crash_soon(victim),
@@ -45,7 +40,7 @@ impl World<'_> {
             Fault::Move => self.move_something(),
             Fault::WallJump => self.jump(victim),
         }
-        self.truth.verdict()
+        Ok(())
     }
 
     /// Trouble finds primaries more often than others: that is where it hurts.
@@ -55,12 +50,7 @@ impl World<'_> {
         if self.dice.permille(400) { self.primary_of(gpid).unwrap_or(anyone) } else { anyone }
     }
 
-    /// A node is in a delicate moment: it installed a checkpoint, removed a replica, or its part in a
-    /// configuration changed. What is too rare by chance is helped along.
-    pub(crate) fn provoke(&mut self, index: usize) {
-        if !self.is_troubled() || !self.dice.permille(self.plan.provoked_permille) {
-            return;
-        }
+    fn befall_provoked(&mut self, index: usize) {
         let until = self.now + self.cut_span();
         match self.dice.index(5) {
             0 => self.strike_soon(index, Strike::Crash(Loss::Power)),
@@ -68,19 +58,23 @@ impl World<'_> {
                 let span = self.freeze_span();
                 self.strike_soon(index, Strike::Freeze(span));
             }
-            2 => self.machines[index].slow_until = until,
+            2 => {
+                self.machines[index].slow_until = until;
+                trace!(self, self.machines[index].disk.node, "slow disk until {until}");
+            }
             3 => {
+                trace!(self, self.machines[index].disk.node, "cut off from meta until {until}");
                 let meta = self.network.meta();
                 self.network.cut(index, meta, until);
                 self.network.cut(meta, index, until);
             }
             _ => {
                 let other = self.dice.index(self.machines.len());
+                trace!(self, self.machines[index].disk.node, "can't send to machine {other} until {until}");
                 self.network.cut(index, other, until);
             }
         }
         self.tally.note(Sometimes::Provoked);
-        trace!(self, self.machines[index].disk.node, "is provoked until {until}");
     }
 
     pub(super) fn cut_span(&mut self) -> Duration {

@@ -14,6 +14,7 @@
 //! | `clients`, `history` | operations, their retries and outcomes; V1 to V4 |
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
+//! | `mask`, `shrink` | what of a failing run can be left out while it still fails |
 //! | `sometimes` | what must have happened at least once, or nothing was tested |
 
 mod agenda;
@@ -25,6 +26,7 @@ mod faults;
 mod history;
 mod invariants;
 mod machine;
+mod mask;
 mod meta_server;
 mod network;
 mod plan;
@@ -32,6 +34,7 @@ mod power;
 mod run;
 mod shadow;
 mod shell;
+mod shrink;
 mod sometimes;
 mod tally_app;
 mod trace;
@@ -39,7 +42,9 @@ mod violation;
 mod work;
 mod world;
 
-pub use run::{Outcome, keep_panics, run};
+pub use mask::{Mask, Numbers, Struck};
+pub use run::{Outcome, keep_panics, run, run_without};
+pub use shrink::{Shrunken, shrink};
 pub use sometimes::{Sometimes, Tally};
 pub use trace::Trace;
 pub use violation::Violation;

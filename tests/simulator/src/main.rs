@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulator::{Outcome, Tally, Trace, keep_panics, run};
+use simulator::{Mask, Numbers, Outcome, Tally, Trace, keep_panics, run_without, shrink};
 
 /// Simulates whole clusters with faults, a seed at a time, and checks that nothing breaks.
 #[derive(Debug, Parser)]
@@ -27,9 +27,35 @@ struct Arguments {
     /// Threads, each with a seed of its own at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Let only these troubles happen, by their numbers: `3,5-9`, or `none`.
+    #[arg(long)]
+    only: Option<Numbers>,
+    /// Let these clients, counted from 0, do nothing before the calm.
+    #[arg(long, default_value = "none")]
+    silent: Numbers,
+    /// Let the calm begin after so many milliseconds, if not earlier.
+    #[arg(long)]
+    calm_ms: Option<u64>,
+    /// Let no message be lost, late, doubled or out of order by chance.
+    #[arg(long)]
+    fair: bool,
+    /// How many runs the shrinking of a failing seed may take; 0 shows it as it is.
+    #[arg(long, default_value_t = 400)]
+    shrink: u32,
     /// Go on after a failing seed, and print one line for each.
     #[arg(long)]
     keep_going: bool,
+}
+
+impl Arguments {
+    fn mask(&self) -> Mask {
+        Mask {
+            only: self.only.clone(),
+            silent: self.silent.clone(),
+            calm: self.calm_ms.map(Duration::from_millis),
+            fair: self.fair,
+        }
+    }
 }
 
 /// Lines of the trace of a failing seed.
@@ -85,7 +111,7 @@ fn run_all(arguments: &Arguments, first: u64, count: u64) -> Sum {
                         return;
                     }
                     let mut trace = if arguments.trace { Trace::kept() } else { Trace::silent() };
-                    let outcome = run(seed, &mut trace);
+                    let outcome = run_without(seed, &arguments.mask(), &mut trace);
                     print!("{}", trace.text());
                     let failed = outcome.violation.is_some();
                     sum.lock().expect("no holder panics").add(outcome);
@@ -118,17 +144,28 @@ fn report(sum: &Sum, took: Duration) {
     );
 }
 
-/// A failing seed is run again, traced this time.
+/// A failing seed is shrunk, and what is left of it is told.
 fn tell(outcome: &Outcome, arguments: &Arguments) {
-    let Some(violation) = &outcome.violation else { return };
+    let (seed, mut mask) = (outcome.seed, arguments.mask());
     if !arguments.trace && !arguments.keep_going {
+        let mut silently = |mask: &Mask| run_without(seed, mask, &mut Trace::silent());
+        let shrunken = shrink(outcome.clone(), mask, arguments.shrink, &mut silently);
+        mask = shrunken.mask;
         let mut trace = Trace::kept();
-        run(outcome.seed, &mut trace);
+        let last = run_without(seed, &mask, &mut trace);
         println!("... the last {TAIL} lines of the trace:");
         print!("{}", trace.tail(TAIL));
+        let (all, left) = (outcome.struck.len(), last.struck.len());
+        println!("{left} of {all} troubles are left after {} runs:", shrunken.runs);
+        trace.troubles().iter().for_each(|line| println!("{line}"));
+        if let Some(violation) = &last.violation {
+            println!("{:10.6} s  {violation}", last.simulated.as_secs_f64());
+        }
     }
-    println!("seed {} FAILED: {violation}", outcome.seed);
+    if let Some(violation) = &outcome.violation {
+        println!("seed {seed} FAILED: {violation}");
+    }
     if !arguments.keep_going {
-        println!("again: cargo run --release -p simulator -- --seed {} --trace", outcome.seed);
+        println!("again: cargo run --release -p simulator -- --seed {seed}{mask} --trace");
     }
 }

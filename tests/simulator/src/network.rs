@@ -23,6 +23,14 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
+    /// Nothing is lost, late, doubled or out of order by chance any more.
+    pub(crate) fn clear_up(&mut self) {
+        self.loss_permille = 0;
+        self.stray_permille = 0;
+        self.twice_permille = 0;
+        self.late_permille = 0;
+    }
+
     /// How long one message takes.
     pub(crate) fn delay(&self, dice: &mut Dice) -> Duration {
         if dice.permille(self.late_permille) { dice.span(self.late) } else { dice.span(self.delay) }
@@ -76,10 +84,7 @@ impl Network {
     /// Everything gets through again, and from now on the weather is fair.
     pub(crate) fn heal(&mut self) {
         self.cut_until.fill(Moment::default());
-        self.weather.loss_permille = 0;
-        self.weather.stray_permille = 0;
-        self.weather.twice_permille = 0;
-        self.weather.late_permille = 0;
+        self.weather.clear_up();
     }
 
     /// Whether anything gets through.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
+use crate::mask::{Mask, Struck};
 use crate::sometimes::Tally;
 use crate::trace::Trace;
 use crate::violation::Violation;
@@ -22,6 +23,12 @@ pub struct Outcome {
     pub simulated: Duration,
     /// Operations that clients began.
     pub operations: usize,
+    /// Clients that there were.
+    pub clients: usize,
+    /// When troubles ended, or would have.
+    pub calm: Duration,
+    /// The troubles that happened, in order.
+    pub struck: Vec<Struck>,
     /// What happened how often.
     pub tally: Tally,
 }
@@ -39,30 +46,30 @@ pub fn keep_panics() {
 /// Runs a seed to its end, or to the first violation. The same seed gives the same outcome and the same trace,
 /// to the byte.
 pub fn run(seed: u64, trace: &mut Trace) -> Outcome {
-    let mut outcome = Outcome {
-        seed,
-        violation: None,
-        events: 0,
-        simulated: Duration::ZERO,
-        operations: 0,
-        tally: Tally::default(),
-    };
-    // An assertion of the code under test is as good as a violation; nothing of the world is used after it.
-    let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(seed, trace);
-        let checked = world.run();
-        outcome.events = world.events;
-        outcome.simulated = Duration::from_nanos(world.now.0);
-        outcome.operations = world.history.len();
-        outcome.tally = world.tally.clone();
-        checked
-    }));
-    outcome.violation = match result {
+    run_without(seed, &Mask::default(), trace)
+}
+
+/// Runs a seed without what the mask leaves out.
+pub fn run_without(seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
+    let mut world = World::new(seed, mask.clone(), trace);
+    // An assertion of the code under test is as good as a violation; the world only counts after it.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    let violation = match result {
         Ok(checked) => checked.err(),
         Err(_) => {
             let what = PANIC.take().unwrap_or_else(|| "a panic".to_owned());
             Some(Violation { rule: "panic", what })
         }
     };
-    outcome
+    Outcome {
+        seed,
+        violation,
+        events: world.events,
+        simulated: world.now.since_start(),
+        operations: world.history.len(),
+        clients: world.clients.len(),
+        calm: world.plan.trouble,
+        struck: world.struck,
+        tally: world.tally,
+    }
 }

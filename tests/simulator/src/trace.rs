@@ -9,13 +9,14 @@ use crate::clock::Moment;
 pub struct Trace {
     on: bool,
     text: String,
+    troubles: Vec<String>,
 }
 
 impl Trace {
     /// A trace that is kept.
     #[must_use]
     pub fn kept() -> Self {
-        Self { on: true, text: String::new() }
+        Self { on: true, ..Self::default() }
     }
 
     /// A trace that is thrown away as it is written: running without is an order of magnitude faster.
@@ -42,6 +43,27 @@ impl Trace {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How much was written so far.
+    #[must_use]
+    pub(crate) fn mark(&self) -> usize {
+        self.text.len()
+    }
+
+    /// A trouble struck; the first line that was written since `mark` says what it did, if any was.
+    pub(crate) fn trouble(&mut self, now: Moment, number: u32, name: Arguments<'_>, mark: usize) {
+        if self.on {
+            let told = self.text[mark..].lines().next().unwrap_or_default();
+            let told = told.trim_start().split_once(' ').map_or("", |(_, told)| told);
+            self.troubles.push(format!("{now} s  #{number:<6} {name}: {told}"));
+        }
+    }
+
+    /// The troubles of the run, a line each.
+    #[must_use]
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
     }
 
     /// The last lines, `count` of them at most.

@@ -11,6 +11,15 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// Whether it is the same rule that was broken; for a panic, at the same place.
+    #[must_use]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let place = |violation: &Self| violation.what.split(": ").next().map(str::to_owned);
+        self.rule == other.rule && (self.rule != "panic" || place(self) == place(other))
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.rule, self.what)

@@ -10,9 +10,11 @@ use crate::clients::{Client, Running, Sent};
 use crate::clock::{Clock, Moment};
 use crate::dice::Dice;
 use crate::ending::Ending;
+use crate::faults::Count;
 use crate::history::History;
 use crate::invariants::Truth;
 use crate::machine::{Disk, Machine};
+use crate::mask::{Mask, Struck};
 use crate::meta_server::MetaServer;
 use crate::network::Network;
 use crate::plan::{Fault, Plan};
@@ -24,7 +26,10 @@ use crate::work::Job;
 
 /// Everything there is.
 pub(crate) struct World<'a> {
+    pub(crate) seed: u64,
     pub(crate) plan: Plan,
+    /// What of it is left out.
+    pub(crate) mask: Mask,
     pub(crate) now: Moment,
     pub(crate) agenda: Agenda<Happening>,
     pub(crate) dice: Dice,
@@ -42,6 +47,9 @@ pub(crate) struct World<'a> {
     pub(crate) trace: &'a mut Trace,
     pub(crate) tally: Tally,
     pub(crate) events: u64,
+    /// The troubles that happened.
+    pub(crate) struck: Vec<Struck>,
+    pub(crate) count: Count,
     /// Kept for its capacity.
     pub(crate) output: Output,
 }
@@ -110,8 +118,12 @@ pub(crate) enum Answer {
 
 impl<'a> World<'a> {
     /// A cluster that is about to start.
-    pub(crate) fn new(seed: u64, trace: &'a mut Trace) -> Self {
-        let plan = Plan::draw(seed);
+    pub(crate) fn new(seed: u64, mask: Mask, trace: &'a mut Trace) -> Self {
+        let mut plan = Plan::draw(seed);
+        if mask.fair {
+            plan.weather.clear_up();
+        }
+        plan.trouble = mask.calm.map_or(plan.trouble, |calm| calm.min(plan.trouble));
         let mut dice = Dice::new(seed, 2);
         let mut places = BTreeMap::new();
         let mut machines = Vec::new();
@@ -142,8 +154,12 @@ impl<'a> World<'a> {
             ending: Ending::new(&gpids),
             tally: Tally::default(),
             events: 0,
+            struck: Vec::new(),
+            count: Count::default(),
             output: Output::default(),
+            seed,
             plan,
+            mask,
             dice,
             machines,
             places,

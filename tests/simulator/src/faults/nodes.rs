@@ -31,6 +31,7 @@ impl World<'_> {
             self.strike(index, strike, false);
         } else {
             let duties = self.dice.between(0, MIDWAY) as u32;
+            trace!(self, self.machines[index].disk.node, "{strike:?} in {duties} duties");
             self.machines[index].strike = Some((strike, duties));
         }
     }
@@ -66,6 +67,7 @@ impl World<'_> {
     /// A wall clock jumps, forth or back.
     pub(super) fn jump(&mut self, victim: usize) {
         let by = self.dice.between(0, 200_000_000);
+        trace!(self, self.machines[victim].disk.node, "wall clock jumps by {by} - 100000000 us");
         let wall = &mut self.machines[victim].clock.wall_offset_us;
         *wall = (*wall + by).saturating_sub(100_000_000);
     }
