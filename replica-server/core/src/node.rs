@@ -454,21 +454,19 @@ impl NodeCore {
 
     /// Runs `act` with a step, and takes over what it appended and wants to send.
     fn with_step<T>(&mut self, now: Now, out: &mut Output, act: impl FnOnce(&mut Step<'_>) -> T) -> T {
-        let appended = out.append.len();
-        let mut step = Step {
-            now,
-            me: self.identity.node,
-            settings: &self.settings,
-            counters: &mut self.counters,
-            out,
-            outbox: &mut self.outbox,
-        };
-        let result = act(&mut step);
+        let (appended, me, settings) = (out.append.len(), self.identity.node, &self.settings);
+        let (counters, outbox) = (&mut self.counters, &mut self.outbox);
+        let result = act(&mut Step { now, me, settings, counters, out, outbox });
+        self.take_over(now, appended, out);
+        result
+    }
+
+    /// What a step appended, after so many records, and what it wants to send.
+    fn take_over(&mut self, now: Now, appended: usize, out: &mut Output) {
         self.in_log.extend(out.append[appended..].iter().map(|(number, record)| (*number, record.gpid())));
         for (to, body) in self.outbox.drain(..) {
             out.send.extend(self.peers.address(now.time, &self.settings, to, body));
         }
-        result
     }
 
     /// Runs `act` on one replica, if it is here.
@@ -479,10 +477,12 @@ impl NodeCore {
         out: &mut Output,
         act: impl FnOnce(&mut Replica, &mut Step<'_>),
     ) {
-        let Some(mut replica) = self.replicas.remove(&gpid) else { return };
-        self.with_step(now, out, |step| act(&mut replica, step));
+        let Some(replica) = self.replicas.get_mut(&gpid) else { return };
+        let (appended, me, settings) = (out.append.len(), self.identity.node, &self.settings);
+        let (counters, outbox) = (&mut self.counters, &mut self.outbox);
+        act(replica, &mut Step { now, me, settings, counters, out, outbox });
+        self.take_over(now, appended, out);
         self.touched.insert(gpid);
-        self.replicas.insert(gpid, replica);
     }
 
     fn with_all(&mut self, now: Now, out: &mut Output, mut act: impl FnMut(&mut Replica, &mut Step<'_>)) {
