@@ -6,7 +6,9 @@ use crc32c::{crc32c, crc32c_append};
 use words::{Gpid, Record};
 
 /// Length of a frame's header.
-pub(crate) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 20;
+/// Where the checksum of the header is in it.
+const SEAL: usize = HEADER - 4;
 /// Length of the checksum that ends a frame.
 const TRAILER: usize = 4;
 /// What a frame has beyond its payload.
@@ -23,6 +25,14 @@ pub(crate) struct Place {
     pub(crate) offset: u64,
 }
 
+impl Place {
+    /// How many bytes before it were not synced when only those before `synced` were.
+    fn unsynced(self, synced: u64) -> io::Result<u32> {
+        u32::try_from(self.offset.saturating_sub(synced))
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too much was appended without a sync"))
+    }
+}
+
 /// An intact header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
@@ -30,18 +40,15 @@ pub(crate) struct Header {
     pub(crate) gpid: Gpid,
     /// Length of the whole frame.
     pub(crate) length: u32,
+    /// All before this offset was durable when the frame was written.
+    pub(crate) synced: u64,
 }
 
 /// What stands at a place.
 #[derive(Debug)]
 pub(crate) enum Frame {
     /// A record.
-    Valid {
-        /// Length of the frame.
-        length: u32,
-        /// The record.
-        record: Record,
-    },
+    Valid(Header, Record),
     /// Written whole, and no record: a damage that is told again, or what another program wrote.
     NoRecord(Header),
     /// The header is intact, what it announces is not.
@@ -50,21 +57,38 @@ pub(crate) enum Frame {
     BadHeader,
 }
 
+impl Frame {
+    /// The header, if it is intact.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        match self {
+            Self::Valid(header, _) | Self::NoRecord(header) | Self::BadPayload(header) => Some(header),
+            Self::BadHeader => None,
+        }
+    }
+
+    /// Whether a checksum is wrong.
+    pub(crate) fn is_bad(&self) -> bool {
+        matches!(self, Self::BadPayload(_) | Self::BadHeader)
+    }
+}
+
 /// Appends the frame that says that what came before of the partition's records is damaged: one without a
 /// payload, which no record is.
 pub(crate) fn encode_damage(buffer: &mut Vec<u8>, place: Place, gpid: Gpid) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER]);
-    seal(&mut buffer[start..], place, gpid, 0);
+    seal(&mut buffer[start..], place, gpid, [0; 2]);
     let checksum = crc32c(&buffer[start..]);
     buffer.extend_from_slice(&checksum.to_le_bytes());
 }
 
-/// Appends the frame of `record` to `buffer`, to be written at `place`; answers its length.
+/// Appends the frame of `record` to `buffer`, to be written at `place` when all before `synced` is durable;
+/// answers its length.
 ///
 /// # Errors
 /// `InvalidInput` if the record is larger than a frame may be.
-pub(crate) fn encode(buffer: &mut Vec<u8>, place: Place, record: &Record) -> io::Result<u32> {
+pub(crate) fn encode(buffer: &mut Vec<u8>, place: Place, synced: u64, record: &Record) -> io::Result<u32> {
+    let unsynced = place.unsynced(synced)?;
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER]);
     postcard::to_io(record, &mut *buffer).map_err(io::Error::other)?;
@@ -74,19 +98,20 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, place: Place, record: &Record) -> io:
     }
     let length = u32::try_from(length).expect("checked above");
     let payload = length - OVERHEAD;
-    seal(&mut buffer[start..], place, record.gpid(), payload);
+    seal(&mut buffer[start..], place, record.gpid(), [payload, unsynced]);
     let checksum = crc32c(&buffer[start..]);
     buffer.extend_from_slice(&checksum.to_le_bytes());
     Ok(length)
 }
 
 /// Writes a header over the first bytes of `frame`.
-fn seal(frame: &mut [u8], place: Place, gpid: Gpid, payload: u32) {
+fn seal(frame: &mut [u8], place: Place, gpid: Gpid, [payload, unsynced]: [u32; 2]) {
     frame[0..4].copy_from_slice(&payload.to_le_bytes());
     frame[4..8].copy_from_slice(&gpid.app.0.to_le_bytes());
     frame[8..12].copy_from_slice(&gpid.partition.to_le_bytes());
-    let checksum = header_checksum(place, &frame[..12]);
-    frame[12..16].copy_from_slice(&checksum.to_le_bytes());
+    frame[12..16].copy_from_slice(&unsynced.to_le_bytes());
+    let checksum = header_checksum(place, &frame[..SEAL]);
+    frame[SEAL..HEADER].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// What stands at the beginning of `bytes`, which were read from `place`.
@@ -102,7 +127,7 @@ pub(crate) fn decode(place: Place, bytes: &[u8]) -> Frame {
         return Frame::BadPayload(header);
     }
     match postcard::take_from_bytes::<Record>(&checked[HEADER..]) {
-        Ok((record, [])) if record.gpid() == header.gpid => Frame::Valid { length: header.length, record },
+        Ok((record, [])) if record.gpid() == header.gpid => Frame::Valid(header, record),
         _ => Frame::NoRecord(header),
     }
 }
@@ -110,18 +135,19 @@ pub(crate) fn decode(place: Place, bytes: &[u8]) -> Frame {
 /// Whether a whole frame with right checksums begins here.
 pub(crate) fn is_whole(place: Place, bytes: &[u8]) -> bool {
     // The cheap test first: this is asked of every byte behind a bad place.
-    decode_header(place, bytes).is_some()
-        && matches!(decode(place, bytes), Frame::Valid { .. } | Frame::NoRecord(_))
+    decode_header(place, bytes).is_some() && !decode(place, bytes).is_bad()
 }
 
 fn decode_header(place: Place, bytes: &[u8]) -> Option<Header> {
     let header = bytes.get(..HEADER)?;
-    if header_checksum(place, &header[..12]) != number(&header[12..16]) {
+    if header_checksum(place, &header[..SEAL]) != number(&header[SEAL..]) {
         return None;
     }
     let length =
         number(&header[0..4]).checked_add(OVERHEAD).filter(|&length| length as usize <= MAX_LENGTH)?;
-    Some(Header { gpid: Gpid::new(number(&header[4..8]), number(&header[8..12])), length })
+    let gpid = Gpid::new(number(&header[4..8]), number(&header[8..12]));
+    let synced = place.offset.checked_sub(u64::from(number(&header[12..16])))?;
+    Some(Header { gpid, length, synced })
 }
 
 fn header_checksum(place: Place, fields: &[u8]) -> u32 {

@@ -48,9 +48,10 @@
 //! | 0 | 4 | length of the payload, *n* (a frame has at most 1 GiB) |
 //! | 4 | 4 | the partition's app |
 //! | 8 | 4 | the partition's index |
-//! | 12 | 4 | checksum of: the segment's number (8 bytes), the frame's offset in the file (8 bytes), bytes 0 to 11 |
-//! | 16 | *n* | the record ([`words::Record`] in [postcard](https://postcard.jamesmunns.com)'s format) |
-//! | 16 + *n* | 4 | checksum of bytes 0 to 15 + *n* |
+//! | 12 | 4 | how many bytes right before it were not synced yet when it was written |
+//! | 16 | 4 | checksum of: the segment's number (8 bytes), the frame's offset in the file (8 bytes), bytes 0 to 15 |
+//! | 20 | *n* | the record ([`words::Record`] in [postcard](https://postcard.jamesmunns.com)'s format) |
+//! | 20 + *n* | 4 | checksum of bytes 0 to 19 + *n* |
 //!
 //! The header has a checksum of its own, so that a payload that rots costs its partition and no other. Number
 //! and offset are in it so that a frame is valid only where it was written: a copy of one elsewhere, say in a
@@ -62,11 +63,14 @@
 //!
 //! # What recovery makes of bad bytes (§7.2)
 //! Recovery walks from frame to frame. Behind a bad payload it goes on where the header says; behind a bad
-//! header it tries every byte until a whole frame is found.
+//! header it tries every byte until a whole frame is found. A disk may have written the end of what it was given
+//! and not its beginning, so a whole frame behind a bad place proves nothing by itself: what counts is whether
+//! one was written after that place was synced. What rots in the very last write before a stop can't be told
+//! from a torn one.
 //!
 //! | what is bad | where | what it is |
 //! | --- | --- | --- |
-//! | anything behind the restatement | in the last segment, no whole frame after it | a torn tail: cut off |
+//! | anything behind the restatement | in the last segment, no frame says that it was synced | a torn tail: cut off |
 //! | a payload, its header being intact | elsewhere | [`Damage::Partitions`] with its partition |
 //! | a frame's header, a segment's header, a segment that is missing or was cut | elsewhere | [`Damage::All`] |
 //! | the version, the checksum being right | any segment | [`LogError::Version`] |

@@ -35,8 +35,8 @@ pub struct PrepareLog {
     /// The last segment's file.
     active: Box<dyn File>,
     index: Arc<Mutex<Index>>,
-    /// Whether something was appended since the last sync.
-    unsynced: bool,
+    /// How much of the last segment is durable.
+    synced: u64,
     /// Whether what is on disk is unknown, because a sync failed or a failed write could not be undone.
     failed: bool,
     /// Frames on their way to the file; kept for its capacity.
@@ -93,13 +93,14 @@ impl PrepareLog {
     /// Those of the file system, and a log of another version. Damage is none: see [`Opened::damage`].
     pub fn open(files: Arc<dyn FileSystem>, options: Options) -> Result<(Self, Opened), LogError> {
         let recovered = recovery::recover(&*files)?;
+        let synced = recovered.state.segments.back().expect("there is always one").length;
         let mut log = Self {
             files,
             options,
             state: recovered.state,
             active: recovered.active,
             index: Arc::new(Mutex::new(recovered.index)),
-            unsynced: false,
+            synced,
             failed: false,
             buffer: Vec::new(),
             lengths: Vec::new(),
@@ -132,7 +133,6 @@ impl PrepareLog {
             self.undo_write(offset);
             return Err(error);
         }
-        self.unsynced = true;
         self.on_written(records);
         Ok(())
     }
@@ -144,10 +144,11 @@ impl PrepareLog {
     /// to sync again would say nothing about it (§7.1).
     pub fn sync(&mut self) -> io::Result<()> {
         self.check()?;
-        if self.unsynced {
+        let length = self.active_segment().length;
+        if self.synced < length {
             let result = self.active.sync();
             self.poison_unless(result)?;
-            self.unsynced = false;
+            self.synced = length;
         }
         Ok(())
     }
@@ -243,7 +244,7 @@ impl PrepareLog {
         for record in records {
             let offset = segment.length + self.buffer.len() as u64;
             let place = Place { segment: segment.number, offset };
-            self.lengths.push(frame::encode(&mut self.buffer, place, record)?);
+            self.lengths.push(frame::encode(&mut self.buffer, place, self.synced, record)?);
         }
         Ok(())
     }
@@ -265,8 +266,9 @@ impl PrepareLog {
     /// whole one of these begins, and replay would take it for its successor.
     fn undo_write(&mut self, length: u64) {
         let undone = self.active.truncate(length).and_then(|()| self.active.sync());
-        self.failed |= undone.is_err();
-        self.unsynced &= undone.is_err();
+        if self.poison_unless(undone).is_ok() {
+            self.synced = length;
+        }
     }
 
     /// Goes on in a new segment. All of the old one is durable before the new one is there, so only the last
@@ -276,6 +278,7 @@ impl PrepareLog {
         let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.restatement)?;
         let published = draft.publish(&*self.files);
         let (segment, file) = self.poison_unless(published)?;
+        self.synced = segment.length;
         self.state.segments.push_back(segment);
         self.active = file;
         Ok(())

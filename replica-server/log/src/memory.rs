@@ -20,6 +20,9 @@ pub enum Crash {
     /// Any of the changes to names survive. Of what was written to a file some part from the front survives,
     /// and the last sector of that may be zeros or rubbish. The number picks which, how much and what.
     Torn(u64),
+    /// As `Torn`, but of what was written to a file any pieces survive, a sector or less, whichever was written
+    /// first; and a file may have any length that it had.
+    Scattered(u64),
 }
 
 /// A folder in memory. Clones are handles to the same folder.
@@ -70,7 +73,10 @@ impl MemoryFolder {
     /// A power cut, and the machine is back: nothing is unsynced any more, no fault is pending (the capacity
     /// stays). What was open before is not connected to the folder any more.
     pub fn crash(&self, outcome: Crash) {
-        let mut pick = Pick(if let Crash::Torn(number) = outcome { number } else { 0 });
+        let mut pick = Pick(match outcome {
+            Crash::Torn(number) | Crash::Scattered(number) => number,
+            Crash::Lose | Crash::Keep => 0,
+        });
         let mut folder = lock(&self.folder);
         let mut names = std::mem::take(&mut folder.durable);
         for change in folder.unsynced.drain(..) {
@@ -78,7 +84,7 @@ impl MemoryFolder {
                 Crash::Lose => false,
                 Crash::Keep => true,
                 // A folder is not a journal: of two changes the second one alone may survive.
-                Crash::Torn(_) => pick.below(2) == 0,
+                Crash::Torn(_) | Crash::Scattered(_) => pick.below(2) == 0,
             };
             if survives {
                 change.apply(&mut names);
@@ -104,7 +110,7 @@ impl MemoryFolder {
     }
 
     /// The next sync of a file or of the folder fails. A file's content that it would have synced is lost at a
-    /// crash, whatever later syncs say.
+    /// crash, whatever later syncs say, unless it was written again.
     pub fn fail_next_sync(&self) {
         lock(&self.faults).fail_next_sync = true;
     }

@@ -61,7 +61,7 @@ fn read_one(file: &dyn File, location: &Location) -> io::Result<Arc<Mutation>> {
     let mut bytes = vec![0; location.length as usize];
     file.read_at(location.place.offset, &mut bytes)?;
     match frame::decode(location.place, &bytes) {
-        Frame::Valid { record: Record::Prepare { mutation, .. }, .. } => Ok(mutation),
+        Frame::Valid(_, Record::Prepare { mutation, .. }) => Ok(mutation),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(

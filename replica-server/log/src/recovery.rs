@@ -127,7 +127,7 @@ fn read_segment(
     let failed = |what: &str| LogError::io(format!("{what} {name}"));
     let file = files.open(&name).map_err(failed("open"))?;
     let size = file.size().map_err(failed("measure"))?;
-    let mut bytes = vec![0; usize::try_from(size).expect("a file that fits in memory")];
+    let mut bytes = vec![0; position(size)];
     file.read_at(0, &mut bytes).map_err(failed("read"))?;
     let start = match segment::decode_header(number, &bytes) {
         SegmentHeader::Valid { start, previous } => {
@@ -137,11 +137,15 @@ fn read_segment(
         SegmentHeader::Bad => u64::MAX,
         SegmentHeader::Version(found) => return Err(LogError::Version { file: name, found }),
     };
-    if let Some(length) = reading.on_segment(number, start, &bytes, is_last) {
-        file.truncate(length).map_err(failed("cut the torn tail of"))?;
+    let Tail { synced, end } = reading.on_segment(number, start, &bytes, is_last);
+    if end < size {
+        file.truncate(end).map_err(failed("cut the torn tail of"))?;
     }
     if is_last {
-        // What is answered, and acted upon, must survive the next power cut.
+        // What is answered, and acted upon, must survive the next power cut. A sync that failed in an earlier
+        // life may have left in the system's cache, as if it were on disk, what is not: it is written again.
+        let unproven = &bytes[position(synced)..position(end)];
+        file.write_at(synced, unproven).map_err(failed("write again the tail of"))?;
         file.sync().map_err(failed("sync"))?;
     }
     Ok(file)
@@ -167,52 +171,32 @@ impl Reading {
         }
     }
 
-    /// Reads a segment whose header and restatement end at `start`; never, if its header is bad. Answers where
-    /// its torn tail begins, if it has one.
-    fn on_segment(&mut self, number: u64, start: u64, bytes: &[u8], is_last: bool) -> Option<u64> {
+    /// Reads a segment whose header and restatement end at `start`; never, if its header is bad.
+    fn on_segment(&mut self, number: u64, start: u64, bytes: &[u8], is_last: bool) -> Tail {
         let length = bytes.len() as u64;
-        self.state.segments.push_back(Segment { number, start, length, highest: BTreeMap::new() });
         if start > length {
             self.wounds.hurt(None);
         }
-        // Bad places that no valid record followed yet, and where the first of them is.
-        let mut bad: Vec<Option<Gpid>> = Vec::new();
-        let mut bad_from = 0;
-        let mut at = segment::HEADER;
-        while at < bytes.len() {
-            let place = Place { segment: number, offset: at as u64 };
-            let frame = frame::decode(place, &bytes[at..]);
-            if bad.is_empty() {
-                bad_from = place.offset;
+        let frames = walk(number, bytes);
+        // Header and restatement were durable before the segment had its name. What else was, the frames that
+        // were written later say; a segment that another one follows was synced to its end.
+        let headers = frames.iter().filter_map(|(_, frame)| frame.header());
+        let synced = if is_last { headers.map(|header| header.synced).fold(start, u64::max) } else { length };
+        let synced = synced.min(length);
+        let torn = frames.iter().find(|(at, frame)| *at >= synced && frame.is_bad());
+        let end = torn.map_or(length, |&(at, _)| at);
+        self.state.segments.push_back(Segment { number, start, length: end, highest: BTreeMap::new() });
+        for (at, frame) in frames.into_iter().take_while(|&(at, _)| at < end) {
+            match frame {
+                Frame::Valid(header, record) => {
+                    let place = Place { segment: number, offset: at };
+                    self.on_record(record, place, header.length, at < start);
+                }
+                Frame::NoRecord(header) | Frame::BadPayload(header) => self.wounds.hurt(Some(header.gpid)),
+                Frame::BadHeader => self.wounds.hurt(None),
             }
-            at = match frame {
-                Frame::Valid { length, record } => {
-                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
-                    self.on_record(record, place, length, place.offset < start);
-                    at + length as usize
-                }
-                Frame::NoRecord(header) => {
-                    bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
-                    self.wounds.hurt(Some(header.gpid));
-                    at + header.length as usize
-                }
-                Frame::BadPayload(header) => {
-                    bad.push(Some(header.gpid));
-                    at + header.length as usize
-                }
-                Frame::BadHeader => {
-                    bad.push(None);
-                    next_whole_frame(number, bytes, at + 1)
-                }
-            };
         }
-        // Header and restatement were durable before the segment had its name: they can't be torn.
-        if is_last && !bad.is_empty() && bad_from >= start {
-            self.state.segments.back_mut().expect("pushed above").length = bad_from;
-            return Some(bad_from);
-        }
-        bad.drain(..).for_each(|whose| self.wounds.hurt(whose));
-        None
+        Tail { synced, end }
     }
 
     fn on_record(&mut self, record: Record, place: Place, length: u32, restated: bool) {
@@ -250,11 +234,39 @@ impl Reading {
     }
 }
 
+/// How a segment ends.
+struct Tail {
+    /// All before this was durable for sure.
+    synced: u64,
+    /// Where it ends, or where its torn tail begins.
+    end: u64,
+}
+
+/// All frames of a segment, each with its offset; what is between a bad header and the next frame is one.
+fn walk(number: u64, bytes: &[u8]) -> Vec<(u64, Frame)> {
+    let mut frames = Vec::new();
+    let mut at = segment::HEADER;
+    while at < bytes.len() {
+        let place = Place { segment: number, offset: at as u64 };
+        let frame = frame::decode(place, &bytes[at..]);
+        at = match frame.header() {
+            Some(header) => at + header.length as usize,
+            None => next_whole_frame(number, bytes, at + 1),
+        };
+        frames.push((place.offset, frame));
+    }
+    frames
+}
+
 /// The next place at or after `from` where a whole frame is, or the end.
 fn next_whole_frame(number: u64, bytes: &[u8], from: usize) -> usize {
     (from..bytes.len())
         .find(|&at| frame::is_whole(Place { segment: number, offset: at as u64 }, &bytes[at..]))
         .unwrap_or(bytes.len())
+}
+
+fn position(offset: u64) -> usize {
+    usize::try_from(offset).expect("a file that fits in memory")
 }
 
 /// Leaves out what came before a partition's last `Removed`.

@@ -161,7 +161,7 @@ impl Draft {
             let ballot = Record::Ballot { gpid, ballot: noted.ballot };
             for record in [created, ballot] {
                 let place = place(&bytes);
-                frame::encode(&mut bytes, place, &record)?;
+                frame::encode(&mut bytes, place, place.offset, &record)?;
             }
         }
         for &gpid in &restated.damaged {

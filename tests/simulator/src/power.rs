@@ -115,10 +115,18 @@ impl World<'_> {
         match loss {
             Loss::Kept => {}
             Loss::Power => {
-                let outcome =
-                    self.dice.pick(&[Crash::Lose, Crash::Keep, Crash::Torn(torn), Crash::Torn(torn)]);
-                if matches!(outcome, Crash::Torn(_)) {
-                    self.tally.note(Sometimes::TornTail);
+                let outcome = self.dice.pick(&[
+                    Crash::Lose,
+                    Crash::Keep,
+                    Crash::Torn(torn),
+                    Crash::Torn(torn),
+                    Crash::Scattered(torn),
+                    Crash::Scattered(torn),
+                ]);
+                match outcome {
+                    Crash::Torn(_) => self.tally.note(Sometimes::TornTail),
+                    Crash::Scattered(_) => self.tally.note(Sometimes::ScatteredTail),
+                    Crash::Lose | Crash::Keep => {}
                 }
                 machine.disk.settled |= outcome == Crash::Lose;
                 machine.disk.log.crash(outcome);

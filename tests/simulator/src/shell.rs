@@ -244,7 +244,9 @@ impl World<'_> {
     /// A write or sync of the log failed: fatal to the node, never tried again as if nothing had happened (§7.1).
     fn die_of_disk(&mut self, index: usize) -> Checked {
         self.tally.note(Sometimes::SyncFailed);
-        self.crash(index, Loss::Power);
+        // A process that ends takes nothing from the system's cache, where what was not synced looks as if it were.
+        let loss = self.dice.pick(&[Loss::Kept, Loss::Power]);
+        self.crash(index, loss);
         Ok(())
     }
 

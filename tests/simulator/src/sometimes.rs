@@ -38,6 +38,7 @@ sometimes! {
     NotEnoughReplicas: "a write was refused for too few replicas",
     UnknownOutcome: "an operation ended unknown",
     TornTail: "a crash left a torn or lost tail",
+    ScatteredTail: "a crash left any pieces of the tail, whichever were written first",
     CrashMidway: "a crash struck between two outputs",
     FreezeMidway: "a freeze struck between two outputs",
     FrozenPastLease: "a frozen primary woke after its lease",

@@ -14,8 +14,8 @@ pub(super) struct Content {
     bytes: Vec<u8>,
     /// What was done since the last sync, and how to undo it: a sync costs nothing, a crash pays.
     unsynced: Vec<Change>,
-    /// A sync failed: the system takes what was written before it for clean and never writes it again (§7.1).
-    sync_failed: bool,
+    /// How many of these a failed sync was about: the system takes them for clean and never writes them (§7.1).
+    forgotten: usize,
 }
 
 #[derive(Debug)]
@@ -27,6 +27,13 @@ struct Change {
     before: Vec<u8>,
     /// The file's length before.
     length: usize,
+}
+
+impl Change {
+    /// Whether it wrote over all that the other one had written.
+    fn covers(&self, other: &Self) -> bool {
+        self.offset <= other.offset && other.offset + other.written <= self.offset + self.written
+    }
 }
 
 impl Content {
@@ -62,29 +69,40 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        if !self.sync_failed {
-            self.unsynced.clear();
-        }
+        let synced = self.unsynced.split_off(self.forgotten);
+        // What was forgotten is on disk all the same once it was written again.
+        let again = |change: &Change| synced.iter().any(|later| later.covers(change));
+        let last = self.unsynced.iter().rposition(|change| !again(change));
+        self.unsynced.truncate(last.map_or(0, |last| last + 1));
+        self.forgotten = self.unsynced.len();
     }
 
     pub(super) fn fail_sync(&mut self) {
-        self.sync_failed = true;
+        self.forgotten = self.unsynced.len();
     }
 
-    /// A power cut: some of the unsynced bytes survive, from the oldest on (a cut counts as one byte).
+    /// A power cut: what survives of the unsynced bytes is the outcome's to say.
     pub(super) fn crash(&mut self, outcome: Crash, pick: &mut Pick) {
+        let cached = self.bytes.clone();
         let mut redo = Vec::new();
         for change in std::mem::take(&mut self.unsynced).into_iter().rev() {
             redo.push((change.offset, self.undo(&change)));
         }
+        if std::mem::take(&mut self.forgotten) > 0 {
+            return;
+        }
+        match outcome {
+            Crash::Lose => {}
+            Crash::Keep => self.bytes = cached,
+            Crash::Torn(_) => self.tear(redo, pick),
+            Crash::Scattered(_) => self.scatter(&cached, pick),
+        }
+    }
+
+    /// Of what was written some part from the oldest on survives (a cut counts as one byte).
+    fn tear(&mut self, redo: Vec<(usize, Vec<u8>)>, pick: &mut Pick) {
         let total: usize = redo.iter().map(|(_, written)| written.len().max(1)).sum();
-        let lost = std::mem::take(&mut self.sync_failed);
-        let mut left = match outcome {
-            _ if lost => 0,
-            Crash::Lose => 0,
-            Crash::Keep => total,
-            Crash::Torn(_) => pick.below(total + 1),
-        };
+        let mut left = pick.below(total + 1);
         let mut last = 0..0;
         for (offset, written) in redo.into_iter().rev() {
             if left == 0 {
@@ -100,9 +118,22 @@ impl Content {
                 last = offset..offset + surviving;
             }
         }
-        if let Crash::Torn(_) = outcome {
-            self.spoil(last, pick);
+        self.spoil(last, pick);
+    }
+
+    /// Each piece is as it was before, or as the cache had it. Pieces of less than a sector, so that small
+    /// writes fall apart too.
+    fn scatter(&mut self, cached: &[u8], pick: &mut Pick) {
+        let piece = SECTOR >> pick.below(5);
+        let (shorter, longer) = (self.bytes.len().min(cached.len()), self.bytes.len().max(cached.len()));
+        self.bytes.resize(longer, 0);
+        for (place, cached) in self.bytes.chunks_mut(piece).zip(cached.chunks(piece)) {
+            if pick.below(2) == 0 {
+                place[..cached.len()].copy_from_slice(cached);
+            }
         }
+        let length = pick.below(longer - shorter + 1) + shorter;
+        self.bytes.truncate(if pick.below(2) == 0 { cached.len() } else { length });
     }
 
     /// Makes zeros or rubbish of the last sector of `written`, or leaves it.
@@ -121,7 +152,8 @@ impl Content {
 
     /// Answers what the change had written.
     fn undo(&mut self, change: &Change) -> Vec<u8> {
-        let written = self.bytes[change.offset.min(self.bytes.len())..][..change.written].to_vec();
+        let end = self.bytes.len().min(change.offset + change.written);
+        let written = self.bytes.get(change.offset..end).map(<[u8]>::to_vec).unwrap_or_default();
         self.bytes.resize(change.length, 0);
         if !change.before.is_empty() {
             self.bytes[change.offset..][..change.before.len()].copy_from_slice(&change.before);

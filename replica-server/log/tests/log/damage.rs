@@ -7,7 +7,7 @@ use words::{Decree, Gpid, Record};
 
 use crate::model::{ballot, created, id, of, open, partition, prepare, write};
 
-const SMALL: u64 = 350;
+const SMALL: u64 = 380;
 /// Length of a segment's header.
 const HEADER: usize = 36;
 
@@ -21,9 +21,13 @@ fn records() -> Vec<Record> {
     records
 }
 
+/// Each record is synced before the next one is appended.
 fn log_of(records: &[Record]) -> MemoryFolder {
     let files = MemoryFolder::new();
-    write(&mut open(&files, SMALL).0, records);
+    let mut log = open(&files, SMALL).0;
+    for record in records {
+        write(&mut log, std::slice::from_ref(record));
+    }
     files
 }
 
@@ -50,7 +54,7 @@ fn with_bad(part: Part, files: &MemoryFolder, gpid: Gpid, decree: u64) -> Memory
         let mut frame = HEADER;
         loop {
             let length = bytes[frame..frame + 4].try_into().expect("four bytes");
-            let next = frame + 20 + u32::from_le_bytes(length) as usize;
+            let next = frame + 24 + u32::from_le_bytes(length) as usize;
             if next > found {
                 break;
             }

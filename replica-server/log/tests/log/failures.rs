@@ -33,8 +33,23 @@ fn a_failed_sync_ends_the_log() {
 }
 
 #[test]
+fn what_a_failed_sync_left_in_the_cache_is_durable_once_a_start_answered_it() {
+    // The process ends, the machine does not: the next start reads from the cache what is on no disk.
+    let files = MemoryFolder::new();
+    let (mut log, _) = open(&files, 1 << 20);
+    write(&mut log, &records()[..5]);
+    log.append(&records()[5..]).expect("appends");
+    files.fail_next_sync();
+    log.sync().expect_err("fails");
+    drop(log);
+    assert_eq!(open(&files, 1 << 20).1.records, records());
+    files.crash(Crash::Lose);
+    assert_eq!(open(&files, 1 << 20).1.records, records());
+}
+
+#[test]
 fn a_failed_write_leaves_nothing_and_can_be_tried_again() {
-    for outcome in [Crash::Lose, Crash::Keep, Crash::Torn(1), Crash::Torn(2)] {
+    for outcome in [Crash::Lose, Crash::Keep, Crash::Torn(1), Crash::Torn(2), Crash::Scattered(1)] {
         let files = MemoryFolder::new();
         let (mut log, _) = open(&files, 1 << 20);
         write(&mut log, &records()[..5]);

@@ -58,6 +58,28 @@ fn torn_outcomes_cover_every_length_and_repeat() {
 }
 
 #[test]
+fn scattered_outcomes_keep_the_end_without_the_beginning_too() {
+    let (mut without_beginning, mut longest) = (0, 0);
+    for number in 0..200 {
+        let files = MemoryFolder::new();
+        let a = files.create("a").expect("made");
+        files.sync_folder().expect("syncs");
+        a.write_at(0, &[1; 600]).expect("writes");
+        a.sync().expect("syncs");
+        a.write_at(600, &[2; 2000]).expect("writes");
+        files.crash(Crash::Scattered(number));
+        let found = files.content("a").expect("there");
+        assert!(found[..600].iter().all(|&byte| byte == 1), "what was synced is there");
+        assert!(found[600..].iter().all(|&byte| byte == 2 || byte == 0), "and nothing that was not written");
+        let first = found[600..].iter().position(|&byte| byte == 0);
+        let last = found[600..].iter().rposition(|&byte| byte == 2);
+        without_beginning += usize::from(first.is_some() && first < last);
+        longest = longest.max(found.len());
+    }
+    assert!(without_beginning > 50 && longest == 2600);
+}
+
+#[test]
 fn a_crash_undoes_what_was_overwritten_and_cut() {
     for (outcome, expected) in [(Crash::Lose, b"0123456789".as_slice()), (Crash::Keep, b"01AB\0!")] {
         let files = MemoryFolder::new();
@@ -81,6 +103,18 @@ fn a_failed_sync_loses_what_later_ones_claim() {
     a.sync().expect("claims to have synced");
     files.crash(Crash::Keep);
     assert_eq!(files.content("a"), Some(b"synced".to_vec()));
+}
+
+#[test]
+fn what_is_written_again_after_a_failed_sync_can_be_synced() {
+    let files = folder();
+    let a = files.open("a").expect("opens");
+    files.fail_next_sync();
+    a.sync().expect_err("fails");
+    a.write_at(6, b"0123456789").expect("writes again");
+    a.sync().expect("syncs");
+    files.crash(Crash::Lose);
+    assert_eq!(files.content("a"), Some(b"synced0123456789".to_vec()));
 }
 
 #[test]
