@@ -8,11 +8,11 @@ use replica_core::Event;
 use words::{AppAnswer, Decree, Gpid, Refusal, Reply, SessionStamp, Write, WriteKind};
 
 use crate::clock::Moment;
-use crate::history::Action;
+use crate::history::{Kind, Operation};
 use crate::machine::Waiting;
 use crate::sometimes::Sometimes;
-use crate::tally_app::{OpId, Request, answered};
 use crate::violation::Checked;
+use crate::witness::{OpId, tagged};
 use crate::world::{Answer, Happening, World, trace};
 
 /// One client of one partition.
@@ -30,7 +30,9 @@ pub(crate) struct Client {
 /// An operation under way.
 pub(crate) struct Running {
     client: usize,
-    action: Action,
+    kind: Kind,
+    /// As it travels.
+    payload: Bytes,
     stamp: Option<(u64, u64)>,
     attempt: u32,
     /// Whether the newest attempt may still be answered.
@@ -75,11 +77,11 @@ impl World<'_> {
             self.put(Moment::default() + self.plan.trouble, Happening::Think { client });
             return Ok(());
         }
-        let action = self.choose(client);
+        let (kind, key, request) = self.choose(client);
         let state = &mut self.clients[client];
         let stray = self.dice.permille(self.plan.habits.stray_permille);
-        let stamp = match (action, state.session) {
-            (Action::Add(..), Some(session)) if !stray => {
+        let stamp = match (kind, state.session) {
+            (Kind::Write, Some(session)) if !stray => {
                 let sequence = state.next_sequence;
                 state.next_sequence += 1;
                 state.incomplete.insert(sequence);
@@ -87,37 +89,39 @@ impl World<'_> {
             }
             _ => None,
         };
-        state.opening |= action == Action::Open;
-        let op = self.history.begin(state.gpid, action, self.now);
-        let give_up_at = self.now + self.plan.habits.limit;
-        let running =
-            Running { client, action, stamp, attempt: 0, waiting: false, open: BTreeSet::new(), give_up_at };
-        self.running.insert(op, running);
+        state.opening |= kind == Kind::Open;
+        let gpid = state.gpid;
         trace!(
             self,
             format_args!("c{client}"),
-            "begins {op} {action:?} {stamp:?} of {}",
-            self.clients[client].gpid
+            "begins op{} {kind:?} `{}` {stamp:?} of {gpid}",
+            self.history.len(),
+            self.subject.show_request(&request)
         );
+        let operation = Operation::new(client, gpid, kind, (key, request.clone()), self.now);
+        let op = self.history.begin(operation);
+        let give_up_at = self.now + self.plan.habits.limit;
+        let (payload, open) = (tagged(op, &request), BTreeSet::new());
+        let running = Running { client, kind, payload, stamp, attempt: 0, waiting: false, open, give_up_at };
+        self.running.insert(op, running);
         self.on_try(op)
     }
 
-    fn choose(&mut self, client: usize) -> Action {
+    fn choose(&mut self, client: usize) -> (Kind, u8, Bytes) {
         let state = &self.clients[client];
         let key = self.dice.index(usize::from(self.plan.habits.keys)) as u8;
         if state.session.is_none() && !state.opening && self.dice.permille(700) {
-            return Action::Open;
+            return (Kind::Open, key, Bytes::new());
         }
-        let amount = self.dice.between(1, 9).cast_signed() - 2;
         let read = match self.ending.wanted(state.gpid) {
             Some(read) => read,
             None => self.dice.permille(self.plan.habits.read_permille),
         };
-        match (read, self.dice.permille(100)) {
-            (true, false) => Action::Read(key),
-            (true, true) => Action::ReadAsWrite(key),
-            (false, _) => Action::Add(key, amount),
+        if !read {
+            return (Kind::Write, key, self.subject.write(key, &mut self.dice));
         }
+        let kind = if self.dice.permille(100) { Kind::ReadAsWrite } else { Kind::Read };
+        (kind, key, self.subject.read(key, &mut self.dice))
     }
 
     /// A client sends its operation, to whom it takes for the primary.
@@ -134,7 +138,7 @@ impl World<'_> {
         let attempt = running.attempt;
         let client = &self.clients[running.client];
         let machine = if astray { anyone } else { client.guess };
-        let request = request(client, running, op);
+        let request = request(client, running);
         let patience = self.now + self.plan.habits.patience;
         self.put(patience, Happening::Patience { op, attempt });
         if let Some(delay) = self.network.client_delay(&mut self.dice) {
@@ -175,18 +179,23 @@ impl World<'_> {
     }
 
     fn on_done(&mut self, op: OpId, machine: usize, decree: Decree, answer: &AppAnswer) -> Checked {
-        let first = self.history.done(op, decree, answer)?;
+        let first = self.history.done(op, decree, answer, self.now)?;
         let Some(running) = self.running.get(&op).filter(|_| first) else { return Ok(()) };
-        let is_read = matches!(running.action, Action::Read(_));
+        let is_read = running.kind == Kind::Read;
         let client = &mut self.clients[running.client];
         client.guess = machine;
-        if running.action == Action::Open {
-            client.session = answered(answer).map(i64::cast_unsigned);
+        if running.kind == Kind::Open {
+            client.session = session_in(answer);
             client.next_sequence = 1;
             client.incomplete.clear();
         }
         self.tally.note(if is_read { Sometimes::ReadDone } else { Sometimes::WriteDone });
-        trace!(self, format_args!("c{}", running.client), "done {op} at {decree}: {:?}", answered(answer));
+        trace!(
+            self,
+            format_args!("c{}", running.client),
+            "done {op} at {decree}: {}",
+            self.subject.show_answer(answer)
+        );
         self.ending.served(client.gpid, is_read, self.now);
         self.finish(op);
         Ok(())
@@ -240,7 +249,7 @@ impl World<'_> {
             return Ok(());
         }
         running.waiting = false;
-        if matches!(running.action, Action::Add(..)) && running.stamp.is_none() {
+        if running.kind == Kind::Write && running.stamp.is_none() {
             return self.give_up(op);
         }
         let machine = self.clients[running.client].guess;
@@ -274,9 +283,9 @@ impl World<'_> {
             if sure { "failed" } else { "unknown" }
         );
         if sure {
-            self.history.failed(op)?;
+            self.history.failed(op, self.now)?;
         } else {
-            self.history.unknown(op);
+            self.history.unknown(op, self.now);
             self.tally.note(Sometimes::UnknownOutcome);
         }
         self.finish(op);
@@ -286,7 +295,7 @@ impl World<'_> {
     fn finish(&mut self, op: OpId) {
         let Some(running) = self.running.remove(&op) else { return };
         let client = &mut self.clients[running.client];
-        client.opening &= running.action != Action::Open;
+        client.opening &= running.kind != Kind::Open;
         if let Some((session, sequence)) = running.stamp
             && client.session == Some(session)
         {
@@ -308,14 +317,19 @@ impl World<'_> {
     }
 }
 
+/// The number of a session that was opened.
+fn session_in(answer: &AppAnswer) -> Option<u64> {
+    Some(u64::from_le_bytes(answer.as_ref().ok()?.as_ref().try_into().ok()?))
+}
+
 /// What an operation's next attempt says.
-fn request(client: &Client, running: &Running, op: OpId) -> Sent {
-    let gpid = client.gpid;
-    let (kind, payload) = match running.action {
-        Action::Read(key) => return Sent::Read { gpid, request: Request::Read { key }.encode() },
-        Action::Open => (WriteKind::OpenSession, Bytes::new()),
-        Action::Add(key, amount) => (WriteKind::Update, Request::Add { op, key, amount }.encode()),
-        Action::ReadAsWrite(key) => (WriteKind::Read, Request::Read { key }.encode()),
+fn request(client: &Client, running: &Running) -> Sent {
+    let (gpid, payload) = (client.gpid, running.payload.clone());
+    let (kind, payload) = match running.kind {
+        Kind::Read => return Sent::Read { gpid, request: payload },
+        Kind::Open => (WriteKind::OpenSession, Bytes::new()),
+        Kind::Write => (WriteKind::Update, payload),
+        Kind::ReadAsWrite => (WriteKind::Read, payload),
     };
     let session = running.stamp.map(|(session, sequence)| SessionStamp {
         session,

@@ -8,11 +8,11 @@ use words::{Now, Time};
 
 /// A true instant, in nanoseconds since the simulation began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(pub(crate) u64);
+pub struct Moment(pub u64);
 
 impl Moment {
     /// Later than everything.
-    pub(crate) const NEVER: Self = Self(u64::MAX);
+    pub const NEVER: Self = Self(u64::MAX);
 
     /// How long the simulation had run by then.
     #[must_use]

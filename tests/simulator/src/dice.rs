@@ -7,7 +7,7 @@ use rand_pcg::Pcg64Mcg;
 
 /// A seeded generator with the few questions that a simulation asks.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(Pcg64Mcg);
+pub struct Dice(Pcg64Mcg);
 
 impl Dice {
     /// The generator of this seed; `stream` keeps what is drawn for different purposes apart.
@@ -17,22 +17,31 @@ impl Dice {
     }
 
     /// Whether something that happens this many times in a thousand happens now.
-    pub(crate) fn permille(&mut self, likelihood: u32) -> bool {
+    pub fn permille(&mut self, likelihood: u32) -> bool {
         likelihood > 0 && self.0.random_range(0..1000) < likelihood
     }
 
     /// One of `low..=high`.
-    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+    ///
+    /// # Panics
+    /// If `high` is below `low`.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0.random_range(low..=high)
     }
 
-    /// An index below `count`, which is not 0.
-    pub(crate) fn index(&mut self, count: usize) -> usize {
+    /// An index below `count`.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn index(&mut self, count: usize) -> usize {
         self.0.random_range(0..count)
     }
 
-    /// One of `choices`, which is not empty.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    /// One of `choices`.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 

@@ -1,107 +1,167 @@
 //! What clients asked for and were told, held against what took effect (V1 to V4), in linear time.
 //!
-//! Every answer carries its decree, so no search is needed: the sum after each decree is known from the first
-//! replica that applies it, and real time is checked by one number a partition, the highest decree of any
-//! operation that has ended.
+//! Every answer carries its decree, so no search is needed: a model takes the writes in the order in which the
+//! first replica applies them, which says what each answer must be, and real time is checked by one number a
+//! partition, the highest decree of any operation that has ended.
 
 use std::collections::BTreeMap;
 
-use words::{AppAnswer, Decree, Gpid};
+use bytes::Bytes;
+use words::{AppAnswer, Decree, Gpid, NodeId};
 
 use crate::clock::Moment;
-use crate::tally_app::{OpId, answered};
+use crate::subject::{AnyModel, AnySubject};
 use crate::violation::{Checked, Violation, check};
+use crate::witness::{Act, OpId};
 
-/// What an operation is to do.
+/// What kind of thing an operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Open a session.
+pub enum Kind {
+    /// Opens a session; the app hears nothing of it.
     Open,
-    /// Add to the sum of this key.
-    Add(u8, i64),
-    /// Read the sum of this key, under the primary's lease.
-    Read(u8),
-    /// Read the sum of this key as if it were a write.
-    ReadAsWrite(u8),
+    /// A write.
+    Write,
+    /// A read under the primary's lease.
+    Read,
+    /// A read that takes its place in the order as a write does.
+    ReadAsWrite,
 }
 
 /// How an operation ended for its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Done,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was answered at this decree.
+    Done(Decree, AppAnswer),
+    /// It surely took no effect and never will.
     Failed,
+    /// It may have taken effect, or may yet.
     Unknown,
 }
 
-#[derive(Debug)]
-struct Operation {
-    gpid: Gpid,
-    action: Action,
-    began: Moment,
+/// One operation of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Who asked.
+    pub client: usize,
+    /// Which partition.
+    pub gpid: Gpid,
+    /// What kind of thing.
+    pub kind: Kind,
+    /// About which key.
+    pub key: u8,
+    /// What for.
+    pub request: Bytes,
+    /// When it was asked for.
+    pub began: Moment,
+    /// When and how it ended, as far as its client knows.
+    pub end: Option<(Moment, End)>,
     /// The highest decree of an operation of the partition that had ended when this one began.
     floor: Decree,
-    end: Option<End>,
-    /// Where an addition took effect, and the sum after it.
-    effect: Option<(Decree, i64)>,
+    /// Where it was carried out, and what the model says that its answer is: a write once, a read once an attempt.
+    given: Vec<(Decree, AppAnswer)>,
 }
 
-#[derive(Debug, Default)]
+impl Operation {
+    pub(crate) fn new(
+        client: usize,
+        gpid: Gpid,
+        kind: Kind,
+        (key, request): (u8, Bytes),
+        began: Moment,
+    ) -> Self {
+        Self { client, gpid, kind, key, request, began, end: None, floor: Decree::ZERO, given: Vec::new() }
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.end, Some((_, End::Failed)))
+    }
+}
+
 struct Partition {
     applied: Decree,
-    sums: BTreeMap<u8, i64>,
-    /// For each key its sums, each with the decree that made it.
-    changes: BTreeMap<u8, Vec<(Decree, i64)>>,
+    /// What the app should be after `applied`.
+    model: Box<dyn AnyModel>,
+    /// All that made it so: at which decree, which write, at what time.
+    writes: Vec<(Decree, OpId, u64)>,
     /// The highest decree of any operation that has ended.
     ended: Decree,
 }
 
-impl Partition {
-    /// The sum of `key` after `decree`.
-    fn sum(&self, key: u8, decree: Decree) -> i64 {
-        let Some(changes) = self.changes.get(&key) else { return 0 };
-        let count = changes.partition_point(|&(at, _)| at <= decree);
-        count.checked_sub(1).map_or(0, |last| changes[last].1)
-    }
-}
-
 /// Every operation of a run.
-#[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct History<'a> {
+    subject: &'a dyn AnySubject,
     operations: Vec<Operation>,
     partitions: BTreeMap<Gpid, Partition>,
 }
 
-impl History {
+impl<'a> History<'a> {
+    pub(crate) fn new(subject: &'a dyn AnySubject) -> Self {
+        Self { subject, operations: Vec::new(), partitions: BTreeMap::new() }
+    }
+
     /// A client begins an operation.
-    pub(crate) fn begin(&mut self, gpid: Gpid, action: Action, now: Moment) -> OpId {
-        let floor = self.partitions.entry(gpid).or_default().ended;
-        self.operations.push(Operation { gpid, action, began: now, floor, end: None, effect: None });
+    pub(crate) fn begin(&mut self, mut operation: Operation) -> OpId {
+        operation.floor = self.ended(operation.gpid);
+        self.operations.push(operation);
         OpId(self.operations.len() as u64 - 1)
     }
 
-    /// The first replica applied `decree`; these additions took effect, in this order.
+    /// A replica applied `decree`, the first one or another one, and its app was asked this meanwhile.
     ///
     /// # Errors
-    /// V3, V4.
-    pub(crate) fn apply(&mut self, gpid: Gpid, decree: Decree, additions: &[(OpId, u8, i64)]) -> Checked {
-        let partition = self.partitions.entry(gpid).or_default();
-        partition.applied = decree;
-        for &(op, key, amount) in additions {
-            let sum = partition.sums.entry(key).or_insert(0);
-            *sum += amount;
-            partition.changes.entry(key).or_default().push((decree, *sum));
-            let operation = &mut self.operations[op.0 as usize];
-            check(operation.action == Action::Add(key, amount), "V4", || {
-                format!("{op} took effect as another addition in {gpid} at {decree}")
-            })?;
-            check(operation.end != Some(End::Failed), "V3", || {
-                format!("{op} was reported as surely not done and took effect in {gpid} at {decree}")
-            })?;
-            if let Some((before, _)) = operation.effect {
-                let what = format!("{op} took effect twice in {gpid}: at {before} and at {decree}");
-                return Err(Violation { rule: "V4", what });
+    /// V1, V3, V4, S12.
+    pub(crate) fn on_applied(
+        &mut self,
+        node: NodeId,
+        (gpid, decree): (Gpid, Decree),
+        timestamp_us: u64,
+        acts: &[Act],
+    ) -> Checked {
+        let subject = self.subject;
+        let partition = partition(&mut self.partitions, subject, gpid);
+        let is_first = decree > partition.applied;
+        partition.applied = partition.applied.max(decree);
+        for act in acts {
+            let operation = &mut self.operations[act.op.0 as usize];
+            if !is_first {
+                compare(subject, node, (gpid, decree), operation, act)?;
+                continue;
             }
-            operation.effect = Some((decree, *sum));
+            check(operation.request == act.request, "V4", || {
+                format!("{} took effect as another request in {gpid} at {decree}", act.op)
+            })?;
+            let expected = if act.is_read {
+                partition.model.read(&act.request)
+            } else {
+                first_effect(operation, act.op, decree)?;
+                partition.writes.push((decree, act.op, timestamp_us));
+                partition.model.apply(&act.request, timestamp_us)
+            };
+            matches_model(subject, node, (gpid, decree), act, &expected)?;
+            operation.given.push((decree, expected));
+        }
+        Ok(())
+    }
+
+    /// A primary read its app under its lease, after `decree`.
+    ///
+    /// # Errors
+    /// V1.
+    pub(crate) fn on_read(&mut self, node: NodeId, gpid: Gpid, decree: Decree, acts: &[Act]) -> Checked {
+        let partition = partition(&mut self.partitions, self.subject, gpid);
+        for act in acts {
+            let expected = if decree == partition.applied {
+                partition.model.read(&act.request)
+            } else {
+                // Only a replica that is behind reads an older state. Rare enough to make that anew.
+                let mut model = self.subject.model();
+                for &(_, op, timestamp_us) in partition.writes.iter().filter(|(at, ..)| *at <= decree) {
+                    let _ = model.apply(&self.operations[op.0 as usize].request, timestamp_us);
+                }
+                model.read(&act.request)
+            };
+            matches_model(self.subject, node, (gpid, decree), act, &expected)?;
+            self.operations[act.op.0 as usize].given.push((decree, expected));
         }
         Ok(())
     }
@@ -110,42 +170,48 @@ impl History {
     ///
     /// # Errors
     /// V1, V2, V4.
-    pub(crate) fn done(&mut self, op: OpId, decree: Decree, answer: &AppAnswer) -> Result<bool, Violation> {
+    pub(crate) fn done(
+        &mut self,
+        op: OpId,
+        decree: Decree,
+        answer: &AppAnswer,
+        now: Moment,
+    ) -> Result<bool, Violation> {
         let operation = &mut self.operations[op.0 as usize];
-        let partition = self.partitions.entry(operation.gpid).or_default();
         let gpid = operation.gpid;
+        let partition = partition(&mut self.partitions, self.subject, gpid);
         check(decree <= partition.applied, "V2", || {
             format!("{op} of {gpid} is answered at {decree}, which nobody has applied")
         })?;
-        let (expected, is_read) = match operation.action {
-            Action::Open => (answered(answer), false),
-            Action::Add(..) => {
-                let (at, sum) = operation.effect.ok_or_else(|| Violation {
-                    rule: "V2",
-                    what: format!("{op} of {gpid} is answered at {decree} and took no effect"),
-                })?;
-                check(at == decree, "V4", || {
-                    format!("{op} of {gpid} took effect at {at} and is answered at {decree}")
-                })?;
-                (Some(sum), false)
-            }
-            Action::Read(key) => (Some(partition.sum(key, decree)), true),
-            Action::ReadAsWrite(key) => (Some(partition.sum(key, decree)), false),
-        };
-        check(answered(answer) == expected, "V1", || {
-            let given = answered(answer);
-            format!("{op} of {gpid} is answered {given:?} at {decree}, right is {expected:?}")
-        })?;
+        if operation.kind != Kind::Open {
+            let told = |answer| self.subject.show_answer(answer);
+            let Some((at, expected)) =
+                operation.given.iter().rfind(|(at, _)| *at == decree).or(operation.given.last())
+            else {
+                let what = format!("{op} of {gpid} is answered at {decree} and took no effect");
+                return Err(Violation { rule: "V2", what });
+            };
+            check(*at == decree, "V4", || {
+                format!("{op} of {gpid} took effect at {at} and is answered at {decree}")
+            })?;
+            check(answer == expected, "V1", || {
+                format!(
+                    "{op} of {gpid} is answered `{}` at {decree}, right is `{}`",
+                    told(answer),
+                    told(expected)
+                )
+            })?;
+        }
         if operation.end.is_some() {
             return Ok(false);
         }
         let floor = operation.floor;
-        let follows = if is_read { decree >= floor } else { decree > floor };
+        let follows = if operation.kind == Kind::Read { decree >= floor } else { decree > floor };
         check(follows, "V1", || {
             let began = operation.began;
             format!("{op} of {gpid} began at {began} when {floor} had ended, and is answered at {decree}")
         })?;
-        operation.end = Some(End::Done);
+        operation.end = Some((now, End::Done(decree, answer.clone())));
         partition.ended = partition.ended.max(decree);
         Ok(true)
     }
@@ -154,17 +220,17 @@ impl History {
     ///
     /// # Errors
     /// V3.
-    pub(crate) fn failed(&mut self, op: OpId) -> Checked {
+    pub(crate) fn failed(&mut self, op: OpId, now: Moment) -> Checked {
         let operation = &mut self.operations[op.0 as usize];
-        operation.end = Some(End::Failed);
-        check(operation.effect.is_none(), "V3", || {
+        operation.end = Some((now, End::Failed));
+        check(operation.kind != Kind::Write || operation.given.is_empty(), "V3", || {
             format!("{op} of {} is reported as surely not done and took effect", operation.gpid)
         })
     }
 
     /// The client gave up and can't know.
-    pub(crate) fn unknown(&mut self, op: OpId) {
-        self.operations[op.0 as usize].end = Some(End::Unknown);
+    pub(crate) fn unknown(&mut self, op: OpId, now: Moment) {
+        self.operations[op.0 as usize].end = Some((now, End::Unknown));
     }
 
     /// The highest decree that a client was told of.
@@ -186,13 +252,79 @@ impl History {
     }
 }
 
+fn partition<'p>(
+    partitions: &'p mut BTreeMap<Gpid, Partition>,
+    subject: &dyn AnySubject,
+    gpid: Gpid,
+) -> &'p mut Partition {
+    partitions.entry(gpid).or_insert_with(|| Partition {
+        applied: Decree::ZERO,
+        model: subject.model(),
+        writes: Vec::new(),
+        ended: Decree::ZERO,
+    })
+}
+
+/// V3, V4: a write takes effect once, and not at all if its client was told so.
+fn first_effect(operation: &Operation, op: OpId, decree: Decree) -> Checked {
+    let gpid = operation.gpid;
+    check(operation.kind == Kind::Write, "V4", || {
+        format!("{op} is no write and took effect as one in {gpid} at {decree}")
+    })?;
+    check(!operation.has_failed(), "V3", || {
+        format!("{op} was reported as surely not done and took effect in {gpid} at {decree}")
+    })?;
+    operation.given.first().map_or(Ok(()), |(before, _)| {
+        let what = format!("{op} took effect twice in {gpid}: at {before} and at {decree}");
+        Err(Violation { rule: "V4", what })
+    })
+}
+
+/// V1: what an app says is what its model says.
+fn matches_model(
+    subject: &dyn AnySubject,
+    node: NodeId,
+    (gpid, decree): (Gpid, Decree),
+    act: &Act,
+    expected: &AppAnswer,
+) -> Checked {
+    check(act.answer == *expected, "V1", || {
+        format!(
+            "{node}'s app of {gpid} answers `{}` with `{}` at {decree}, and the model with `{}`",
+            subject.show_request(&act.request),
+            subject.show_answer(&act.answer),
+            subject.show_answer(expected),
+        )
+    })
+}
+
+/// S12: what another replica said at the same decree, every replica says.
+fn compare(
+    subject: &dyn AnySubject,
+    node: NodeId,
+    (gpid, decree): (Gpid, Decree),
+    operation: &Operation,
+    act: &Act,
+) -> Checked {
+    let first = operation.given.iter().find(|(at, _)| *at == decree).map(|(_, answer)| answer);
+    check(first == Some(&act.answer), "S12", || {
+        let first = first.map_or("nothing".to_owned(), |answer| format!("`{}`", subject.show_answer(answer)));
+        format!(
+            "the app of {gpid} answers `{}` at {decree} with `{}` on {node}, and with {first} where it was \
+             applied first: `apply` depends on something besides state and request",
+            subject.show_request(&act.request),
+            subject.show_answer(&act.answer),
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
+    use crate::tally_app::{Request, TallySubject};
 
     const GPID: Gpid = Gpid::new(1, 0);
+    const NODE: NodeId = NodeId(1);
 
     fn sum(value: i64) -> AppAnswer {
         Ok(Bytes::copy_from_slice(&value.to_le_bytes()))
@@ -202,27 +334,52 @@ mod tests {
         result.expect_err("this breaks a rule").rule
     }
 
-    #[test]
-    fn a_stale_read_is_found() {
-        let mut history = History::default();
-        let add = history.begin(GPID, Action::Add(1, 5), Moment(1));
-        history.apply(GPID, Decree(1), &[(add, 1, 5)]).expect("it is new");
-        assert_eq!(history.done(add, Decree(1), &sum(5)), Ok(true));
-        let read = history.begin(GPID, Action::Read(1), Moment(2));
-        assert_eq!(broken(history.done(read, Decree(0), &sum(0))), "V1");
-        assert_eq!(broken(history.done(read, Decree(1), &sum(0))), "V1");
-        assert_eq!(history.done(read, Decree(1), &sum(5)), Ok(true));
+    fn begin(history: &mut History<'_>, kind: Kind, request: Request) -> OpId {
+        history.begin(Operation::new(0, GPID, kind, (1, request.encode()), Moment(1)))
+    }
+
+    fn act(op: OpId, request: Request, answer: i64) -> [Act; 1] {
+        let is_read = matches!(request, Request::Read { .. });
+        [Act { op, is_read, request: request.encode(), answer: sum(answer) }]
     }
 
     #[test]
-    fn a_lost_a_doubled_and_a_revived_addition_are_found() {
-        let mut history = History::default();
-        let [lost, doubled, revived] =
-            [0, 1, 2].map(|key| history.begin(GPID, Action::Add(key, 1), Moment(1)));
-        assert_eq!(broken(history.done(lost, Decree(0), &sum(1))), "V2");
-        history.apply(GPID, Decree(1), &[(doubled, 1, 1)]).expect("it is new");
-        assert_eq!(broken(history.apply(GPID, Decree(2), &[(doubled, 1, 1)])), "V4");
-        history.failed(revived).expect("it took no effect");
-        assert_eq!(broken(history.apply(GPID, Decree(3), &[(revived, 2, 1)])), "V3");
+    fn a_stale_read_is_found() {
+        let mut history = History::new(&TallySubject);
+        let (add, read) = (Request::Add { key: 1, amount: 5 }, Request::Read { key: 1 });
+        let written = begin(&mut history, Kind::Write, add);
+        history.on_applied(NODE, (GPID, Decree(1)), 0, &act(written, add, 5)).expect("it is new");
+        assert_eq!(history.done(written, Decree(1), &sum(5), Moment(2)), Ok(true));
+        let op = begin(&mut history, Kind::Read, read);
+        history.on_read(NODE, GPID, Decree(0), &act(op, read, 0)).expect("so it was before the write");
+        assert_eq!(broken(history.done(op, Decree(0), &sum(0), Moment(3))), "V1");
+        assert_eq!(broken(history.on_read(NODE, GPID, Decree(1), &act(op, read, 0))), "V1");
+        history.on_read(NODE, GPID, Decree(1), &act(op, read, 5)).expect("so it is");
+        assert_eq!(broken(history.done(op, Decree(1), &sum(0), Moment(3))), "V1");
+        assert_eq!(history.done(op, Decree(1), &sum(5), Moment(3)), Ok(true));
+    }
+
+    #[test]
+    fn a_lost_a_doubled_and_a_revived_write_are_found() {
+        let mut history = History::new(&TallySubject);
+        let add = Request::Add { key: 1, amount: 1 };
+        let [lost, doubled, revived] = [(); 3].map(|()| begin(&mut history, Kind::Write, add));
+        assert_eq!(broken(history.done(lost, Decree(0), &sum(1), Moment(2))), "V2");
+        history.on_applied(NODE, (GPID, Decree(1)), 0, &act(doubled, add, 1)).expect("it is new");
+        assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(2)), 0, &act(doubled, add, 2))), "V4");
+        history.failed(revived, Moment(2)).expect("it took no effect");
+        assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(3)), 0, &act(revived, add, 2))), "V3");
+    }
+
+    #[test]
+    fn replicas_that_answer_differently_are_found() {
+        let mut history = History::new(&TallySubject);
+        let add = Request::Add { key: 1, amount: 1 };
+        let op = begin(&mut history, Kind::Write, add);
+        history.on_applied(NODE, (GPID, Decree(1)), 0, &act(op, add, 1)).expect("it is new");
+        history.on_applied(NodeId(2), (GPID, Decree(1)), 0, &act(op, add, 1)).expect("it is the same");
+        assert_eq!(broken(history.on_applied(NodeId(3), (GPID, Decree(1)), 0, &act(op, add, 2))), "S12");
+        let other = begin(&mut history, Kind::Write, add);
+        assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(2)), 0, &act(other, add, 9))), "V1");
     }
 }

@@ -334,34 +334,37 @@ impl Truth {
         })
     }
 
-    /// S12: app and sessions are a function of what was applied. True if nobody was here before.
-    pub(crate) fn on_applied(
+    /// S12: app and sessions are a function of what was applied.
+    pub(crate) fn on_applied(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted) -> Checked {
+        self.partition(gpid).compare(node, gpid, hosted, "applied it")
+    }
+
+    /// S1, S12: a replica's state is that of a checkpoint now, another one's or its own.
+    pub(crate) fn on_installed(
         &mut self,
         node: NodeId,
         gpid: Gpid,
-        mutation: &Mutation,
         hosted: &Hosted,
-    ) -> Result<bool, Violation> {
-        let decree = mutation.id.decree;
-        let partition = self.partition(gpid);
-        let first = !partition.digests.contains_key(&decree);
-        // The sessions are compared now and then: to encode them costs more than all else here.
-        let compare_sessions = decree.0.is_multiple_of(8);
-        partition.compare(node, gpid, decree, hosted, compare_sessions)?;
-        Ok(first)
-    }
-
-    /// S1, S12: a checkpoint took the place of a replica's state.
-    pub(crate) fn on_installed(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted) -> Checked {
+        how: &'static str,
+    ) -> Checked {
         let partition = self.partition(gpid);
         partition.commit(node, gpid, hosted.applied)?;
-        let decree = hosted.applied.decree;
-        partition.compare(node, gpid, decree, hosted, decree.0.is_multiple_of(8))
+        partition.compare(node, gpid, hosted, how)
     }
 
     /// S5, S10: a node that starts finds what was durable.
     pub(crate) fn on_start(&mut self, machine: &Machine) -> Checked {
         let (node, Some(process)) = (machine.disk.node, &machine.process) else { return Ok(()) };
+        for (&gpid, hosted) in process.apps.iter().filter(|(_, hosted)| hosted.applied != MutationId::ZERO) {
+            let durable = machine.disk.durable(gpid);
+            check(hosted.applied.decree >= durable, "S11", || {
+                format!(
+                    "{node} restarts with {} of {gpid}, whose app had made {durable} durable",
+                    hosted.applied
+                )
+            })?;
+            self.partition(gpid).compare(node, gpid, hosted, "restarted")?;
+        }
         for (&gpid, shadow) in &machine.disk.shadow {
             let Some(replica) = process.core.replica(gpid) else {
                 // Its removal was appended and kept, or its creation was never noted.
@@ -386,19 +389,23 @@ impl Truth {
 }
 
 impl Partition {
-    fn compare(
-        &mut self,
-        node: NodeId,
-        gpid: Gpid,
-        decree: Decree,
-        hosted: &Hosted,
-        sessions: bool,
-    ) -> Checked {
-        let sessions = if sessions { hash(&hosted.sessions.encode()) } else { 0 };
+    fn compare(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted, how: &'static str) -> Checked {
+        let decree = hosted.applied.decree;
+        // The sessions are compared now and then: to encode them costs more than all else here.
+        let sessions = if decree.0.is_multiple_of(8) { hash(&hosted.sessions.encode()) } else { 0 };
         let mine = (hosted.app.digest(), sessions);
         let first = *self.digests.entry(decree).or_insert(mine);
-        check(first == mine, "S12", || {
-            format!("{node} has {mine:x?} after {decree} of {gpid}, the first to get there {first:x?}")
+        check(first.1 == mine.1, "S12", || {
+            format!(
+                "{node} {how} and has other sessions after {decree} of {gpid} than the first to get there"
+            )
+        })?;
+        check(first.0 == mine.0, "S12", || {
+            format!(
+                "{node} {how} and its app's digest after {decree} of {gpid} is {:x}, that of the first to get \
+                 there {:x}",
+                mine.0, first.0
+            )
         })
     }
 }

@@ -11,6 +11,8 @@
 //! | `world` | everything there is, and the loop that drives it |
 //! | `machine`, `shell`, `work`, `power` | a node's disk and process; carrying out what the core owes; crashes |
 //! | `meta_server` | the meta server's disk, sessions and operator |
+//! | `subject`, `tally_app` | what the cluster hosts: an app, its model, its requests; the one built in |
+//! | `home`, `witness` | where an app keeps its files; who watches what it does |
 //! | `clients`, `history` | operations, their retries and outcomes; V1 to V4 |
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
@@ -24,6 +26,7 @@ mod dice;
 mod ending;
 mod faults;
 mod history;
+mod home;
 mod invariants;
 mod machine;
 mod mask;
@@ -36,15 +39,20 @@ mod shadow;
 mod shell;
 mod shrink;
 mod sometimes;
+mod subject;
 mod tally_app;
 mod trace;
 mod violation;
+mod witness;
 mod work;
 mod world;
 
+pub use clock::Moment;
+pub use history::{End, Kind, Operation};
 pub use mask::{Mask, Numbers, Struck};
-pub use run::{Outcome, keep_panics, run, run_without};
+pub use run::{Outcome, check, keep_panics, run, run_subject, run_without};
 pub use shrink::{Shrunken, shrink};
 pub use sometimes::{Sometimes, Tally};
+pub use subject::{Dice, Home, Model, Subject};
 pub use trace::Trace;
 pub use violation::Violation;

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
 use replica_log::{MemoryFolder, PrepareLog};
+use replicated_app::ReplicatedApp;
+use tempfile::TempDir;
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
 
 use crate::clock::{Clock, Moment};
+use crate::home::Home;
 use crate::shadow::{self, Effect, Shadow};
 use crate::sometimes::{Sometimes, Tally};
-use crate::tally_app::{OpId, Shelf, TallyApp};
+use crate::subject::AnySubject;
 use crate::violation::{Checked, Violation, check};
+use crate::witness::{OpId, Witness};
 
 /// A machine of the cluster.
 pub(crate) struct Machine {
@@ -67,9 +71,10 @@ pub(crate) struct Disk {
 }
 
 /// One app's folder: what the app keeps, and what the framework keeps beside it for each checkpoint.
-#[derive(Clone, Default)]
 pub(crate) struct Folder {
-    pub(crate) shelf: Shelf,
+    pub(crate) home: Home,
+    /// What the app last said that it has made durable.
+    pub(crate) durable: Decree,
     pub(crate) beside: BTreeMap<Decree, Beside>,
 }
 
@@ -86,6 +91,8 @@ pub(crate) struct Offer {
     pub(crate) gpid: Gpid,
     pub(crate) state: replicated_app::LearnState,
     pub(crate) beside: Beside,
+    /// Where the files of `state` are, if it has any; gone with the last copy of the offer.
+    pub(crate) _files: Option<Arc<TempDir>>,
 }
 
 /// A replica server's process: the real core and the real log, and a shell that is simulated.
@@ -119,7 +126,7 @@ pub(crate) struct Process {
 
 /// An app that is open.
 pub(crate) struct Hosted {
-    pub(crate) app: TallyApp,
+    pub(crate) app: Witness,
     pub(crate) sessions: Sessions,
     pub(crate) applied: MutationId,
     /// Tells it from an earlier app of the same partition: work that was begun for that one is void.
@@ -170,7 +177,7 @@ impl Process {
     }
 
     /// Opens an app, with what is durable in its folder.
-    pub(crate) fn host(&mut self, gpid: Gpid, hosted: (TallyApp, Sessions, MutationId)) {
+    pub(crate) fn host(&mut self, gpid: Gpid, hosted: (Witness, Sessions, MutationId)) {
         self.last_incarnation += 1;
         let (app, sessions, applied) = hosted;
         self.apps.insert(gpid, Hosted { app, sessions, applied, incarnation: self.last_incarnation });
@@ -185,13 +192,19 @@ impl Process {
 }
 
 impl Folder {
+    /// A new app's.
+    pub(crate) fn new(gpid: Gpid, app: AppInfo) -> Self {
+        Self { home: Home::new(gpid, app), durable: Decree::ZERO, beside: BTreeMap::new() }
+    }
+
     /// The app with whatever is durable.
-    pub(crate) fn open(&self) -> std::io::Result<(TallyApp, Sessions, MutationId)> {
-        let app = TallyApp::open(&self.shelf);
-        if app.applied() == Decree::ZERO {
+    pub(crate) fn open(&self, subject: &dyn AnySubject) -> std::io::Result<(Witness, Sessions, MutationId)> {
+        let app = Witness::new(subject.open(&self.home)?);
+        let durable = app.last_durable_decree();
+        if durable == Decree::ZERO {
             return Ok((app, Sessions::new(), MutationId::ZERO));
         }
-        let beside = self.beside.get(&app.applied()).ok_or(std::io::ErrorKind::NotFound)?;
+        let beside = self.beside.get(&durable).ok_or(std::io::ErrorKind::NotFound)?;
         let sessions = Sessions::decode(&beside.sessions).map_err(std::io::Error::other)?;
         Ok((app, sessions, beside.id))
     }
@@ -201,9 +214,9 @@ impl Folder {
         self.beside.insert(beside.id.decree, beside);
     }
 
-    /// Forgets what belongs to checkpoints that newer ones replaced.
-    pub(crate) fn tidy(&mut self) {
-        let durable = TallyApp::open(&self.shelf).applied();
+    /// The app may have made more durable: what belongs to older checkpoints is forgotten.
+    pub(crate) fn tidy(&mut self, durable: Decree) {
+        self.durable = durable;
         self.beside = self.beside.split_off(&durable);
     }
 }
@@ -224,7 +237,7 @@ impl Disk {
 
     /// What of a partition an app has made durable, with the name of its app.
     pub(crate) fn durable(&self, gpid: Gpid) -> Decree {
-        self.apps.get(&gpid).map_or(Decree::ZERO, |folder| TallyApp::open(&folder.shelf).applied())
+        self.apps.get(&gpid).map_or(Decree::ZERO, |folder| folder.durable)
     }
 
     /// Whether a crash now would leave `decree` of the partition here: in the app, or in the log, and there as

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use replica_core::{Event, Identity, NodeCore, RecoveredApp, Replay};
 use replica_log::{Crash, Damage, FileSystem, MemoryFolder, Options, PrepareLog};
+use replicated_app::ReplicatedApp;
 use words::{Gpid, Life, MutationId};
 
 use crate::clock::Moment;
-use crate::machine::{Disk, Folder, Loss, Process};
+use crate::machine::{Disk, Loss, Process};
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, check};
 use crate::world::{Answer, Happening, World, trace};
@@ -54,11 +55,12 @@ impl World<'_> {
         let mut apps = Vec::new();
         for gpid in noted {
             let folder = machine.disk.apps.get(&gpid).ok_or_else(|| std::io::ErrorKind::NotFound.into());
-            let durable: Result<MutationId, std::io::Error> = folder.and_then(Folder::open).map(|hosted| {
-                let id = hosted.2;
-                open.push((gpid, hosted));
-                id
-            });
+            let durable: Result<MutationId, std::io::Error> =
+                folder.and_then(|folder| folder.open(self.subject)).map(|hosted| {
+                    let id = hosted.2;
+                    open.push((gpid, hosted));
+                    id
+                });
             apps.push(RecoveredApp { gpid, durable });
         }
         let recovered = replay.finish(apps);
@@ -156,6 +158,11 @@ impl World<'_> {
     /// A process ends by itself; nothing is lost.
     pub(crate) fn exit(&mut self, index: usize) {
         trace!(self, self.machines[index].disk.node, "EXITS");
+        let apps = self.machines[index].process.as_mut().map(|process| std::mem::take(&mut process.apps));
+        for hosted in apps.into_iter().flatten().map(|(_, hosted)| hosted) {
+            // The process ends either way.
+            let _ = Box::new(hosted.app).close(false);
+        }
         self.end_process(index);
         self.start_later(index);
     }

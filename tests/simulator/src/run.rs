@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::mask::{Mask, Struck};
 use crate::sometimes::Tally;
+use crate::subject::{AnySubject, Subject};
+use crate::tally_app::TallySubject;
 use crate::trace::Trace;
 use crate::violation::Violation;
 use crate::world::World;
@@ -33,6 +35,9 @@ pub struct Outcome {
     pub tally: Tally,
 }
 
+/// Lines of the trace that [`check`] shows.
+const TAIL: usize = 40;
+
 thread_local! {
     /// What the last panic of this thread said, and where.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -43,21 +48,32 @@ pub fn keep_panics() {
     panic::set_hook(Box::new(|info| PANIC.set(Some(info.to_string().replace('\n', " ")))));
 }
 
-/// Runs a seed to its end, or to the first violation. The same seed gives the same outcome and the same trace,
-/// to the byte.
+/// Runs a seed to its end, or to the first violation, with the app that is built in. The same seed gives the
+/// same outcome and the same trace, to the byte.
 pub fn run(seed: u64, trace: &mut Trace) -> Outcome {
     run_without(seed, &Mask::default(), trace)
 }
 
-/// Runs a seed without what the mask leaves out.
+/// [`run`], without what the mask leaves out.
 pub fn run_without(seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
-    let mut world = World::new(seed, mask.clone(), trace);
+    run_any(&TallySubject, seed, mask, trace)
+}
+
+/// [`run`], with an app of yours.
+pub fn run_subject(subject: &impl Subject, seed: u64, trace: &mut Trace) -> Outcome {
+    run_any(subject, seed, &Mask::default(), trace)
+}
+
+fn run_any(subject: &dyn AnySubject, seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
+    let mut world = World::new(subject, seed, mask.clone(), trace);
     // An assertion of the code under test is as good as a violation; the world only counts after it.
     let result = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match result {
         Ok(checked) => checked.err(),
-        Err(_) => {
-            let what = PANIC.take().unwrap_or_else(|| "a panic".to_owned());
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().cloned();
+            let said = said.or_else(|| panic.downcast_ref().map(|&text: &&str| text.to_owned()));
+            let what = PANIC.take().or(said).unwrap_or_else(|| "a panic".to_owned());
             Some(Violation { rule: "panic", what })
         }
     };
@@ -72,4 +88,22 @@ pub fn run_without(seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
         struck: world.struck,
         tally: world.tally,
     }
+}
+
+/// Runs these seeds with an app of yours, and returns what happened how often.
+///
+/// # Panics
+/// At the first seed that fails, with the end of its trace and what is wrong.
+pub fn check(subject: &impl Subject, seeds: impl IntoIterator<Item = u64>) -> Tally {
+    let mut tally = Tally::default();
+    for seed in seeds {
+        let outcome = run_subject(subject, seed, &mut Trace::silent());
+        tally.add(&outcome.tally);
+        if let Some(violation) = outcome.violation {
+            let mut trace = Trace::kept();
+            run_subject(subject, seed, &mut trace);
+            panic!("{}seed {seed} FAILED: {violation}", trace.tail(TAIL));
+        }
+    }
+    tally
 }

@@ -315,22 +315,24 @@ impl World<'_> {
         if retried(mutation, &answers) {
             self.tally.note(Sometimes::RetryAnswered);
         }
-        let first = self.truth.on_applied(node, *gpid, mutation, hosted)?;
-        if first {
-            self.history.apply(*gpid, mutation.id.decree, hosted.app.additions())?;
-        }
         let decree = mutation.id.decree;
+        let acts = hosted.app.take_acts();
+        self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
+        self.truth.on_applied(node, *gpid, hosted)?;
         self.hand_in(index, Event::Applied { gpid: *gpid, decree, answers });
         Ok(())
     }
 
     fn read(&mut self, index: usize, task: &ReadTask) -> Checked {
+        let node = self.machines[index].disk.node;
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
-        let Some(hosted) = process.apps.get(&task.gpid) else {
+        let Some(hosted) = process.apps.get_mut(&task.gpid) else {
             let what = format!("{} is read and has no app", task.gpid);
             return Err(Violation { rule: "S11", what });
         };
-        let reply = Reply::Done { decree: hosted.applied.decree, answer: hosted.app.read(&task.request) };
+        let decree = hosted.applied.decree;
+        let reply = Reply::Done { decree, answer: hosted.app.read(&task.request) };
+        self.history.on_read(node, task.gpid, decree, &hosted.app.take_acts())?;
         self.answer(index, task.token, reply);
         Ok(())
     }

@@ -1,32 +1,21 @@
 //! The app under simulation: sums by key, kept in memory, and durable on a shelf that survives crashes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use replicated_app::{
     AppAnswer, ApplyMode, Batch, CheckpointJob, Decree, LearnState, Rejection, ReplicatedApp,
 };
 
-/// Names one operation of one client, once in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct OpId(pub(crate) u64);
-
-impl fmt::Display for OpId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "op{}", self.0)
-    }
-}
+use crate::home::Shelf;
+use crate::subject::{Dice, Home, Model, Subject};
 
 /// What can be asked of the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// Adds to a sum; answers the new sum.
     Add {
-        /// Which operation this is: lets the checker see where each took effect.
-        op: OpId,
         /// Which sum.
         key: u8,
         /// How much.
@@ -43,11 +32,10 @@ impl Request {
     /// As the client sends it.
     #[must_use]
     pub(crate) fn encode(self) -> Bytes {
-        let mut bytes = Vec::with_capacity(18);
+        let mut bytes = Vec::with_capacity(10);
         match self {
-            Self::Add { op, key, amount } => {
+            Self::Add { key, amount } => {
                 bytes.extend([1, key]);
-                bytes.extend(op.0.to_le_bytes());
                 bytes.extend(amount.to_le_bytes());
             }
             Self::Read { key } => bytes.extend([2, key]),
@@ -59,15 +47,28 @@ impl Request {
     #[must_use]
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes {
-            [1, key, rest @ ..] if rest.len() == 16 => Some(Self::Add {
-                op: OpId(number(rest, 0)?),
-                key: *key,
-                amount: number(rest, 8)?.cast_signed(),
-            }),
+            [1, key, amount @ ..] if amount.len() == 8 => {
+                Some(Self::Add { key: *key, amount: number(amount, 0)?.cast_signed() })
+            }
             [2, key] => Some(Self::Read { key: *key }),
             _ => None,
         }
     }
+}
+
+/// Adds to one of the sums, and says what it is then.
+fn add(sums: &mut BTreeMap<u8, i64>, key: u8, amount: i64) -> Bytes {
+    let sum = sums.entry(key).or_insert(0);
+    *sum += amount;
+    Bytes::copy_from_slice(&sum.to_le_bytes())
+}
+
+fn said(sums: &BTreeMap<u8, i64>, key: u8) -> Bytes {
+    Bytes::copy_from_slice(&sums.get(&key).copied().unwrap_or(0).to_le_bytes())
+}
+
+fn refusal(message: &str) -> Rejection {
+    Rejection { code: 1, message: message.to_owned() }
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u64> {
@@ -122,47 +123,21 @@ impl State {
     }
 }
 
-/// The durable part of one app: its newest whole checkpoint. Shared with the machine's disk, which outlives
-/// the app.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shelf(Arc<Mutex<Option<State>>>);
-
-impl Shelf {
-    fn put(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-    }
-
-    fn get(&self) -> Option<State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Sums by key.
 #[derive(Debug)]
-pub(crate) struct TallyApp {
+struct TallyApp {
     state: State,
     shelf: Shelf,
-    /// What the last batch added, for the checker.
-    additions: Vec<(OpId, u8, i64)>,
 }
 
 impl TallyApp {
     /// The app with whatever is durable on its shelf.
-    #[must_use]
-    pub(crate) fn open(shelf: &Shelf) -> Self {
-        Self { state: shelf.get().unwrap_or_default(), shelf: shelf.clone(), additions: Vec::new() }
-    }
-
-    /// What the last batch added, in its order.
-    #[must_use]
-    pub(crate) fn additions(&self) -> &[(OpId, u8, i64)] {
-        &self.additions
-    }
-
-    /// The last decree that was applied.
-    #[must_use]
-    pub(crate) fn applied(&self) -> Decree {
-        self.state.applied
+    fn open(shelf: &Shelf) -> io::Result<Self> {
+        let state = match shelf.get() {
+            (Decree::ZERO, _) => State::default(),
+            (_, state) => State::decode(&state).ok_or(io::ErrorKind::InvalidData)?,
+        };
+        Ok(Self { state, shelf: shelf.clone() })
     }
 }
 
@@ -173,67 +148,56 @@ impl ReplicatedApp for TallyApp {
         self.state.applied = batch.decree;
         self.state.timestamp_us = batch.timestamp_us;
         self.state.mix(batch.timestamp_us);
-        self.additions.clear();
-        let mut answers = Vec::with_capacity(batch.requests.len());
-        for request in batch.requests {
-            answers.push(match Request::decode(request) {
-                Some(Request::Add { op, key, amount }) => {
-                    self.state.mix(op.0);
-                    self.additions.push((op, key, amount));
-                    let sum = self.state.sums.entry(key).or_insert(0);
-                    *sum += amount;
-                    Ok(Bytes::copy_from_slice(&sum.to_le_bytes()))
-                }
-                Some(Request::Read { .. }) | None => {
-                    Err(Rejection { code: 1, message: "this is not an addition".to_owned() })
-                }
-            });
-        }
-        answers
+        let answer = |request: &Bytes| match Request::decode(request) {
+            Some(Request::Add { key, amount }) => {
+                self.state.mix(u64::from(key) << 32 ^ amount.cast_unsigned());
+                Ok(add(&mut self.state.sums, key, amount))
+            }
+            Some(Request::Read { .. }) | None => Err(refusal("this is not an addition")),
+        };
+        batch.requests.iter().map(answer).collect()
     }
 
     fn read(&self, request: &[u8]) -> AppAnswer {
         match Request::decode(request) {
-            Some(Request::Read { key }) => {
-                let sum = self.state.sums.get(&key).copied().unwrap_or(0);
-                Ok(Bytes::copy_from_slice(&sum.to_le_bytes()))
-            }
-            _ => Err(Rejection { code: 1, message: "this is not a read".to_owned() }),
+            Some(Request::Read { key }) => Ok(said(&self.state.sums, key)),
+            _ => Err(refusal("this is not a read")),
         }
     }
 
     fn last_durable_decree(&self) -> Decree {
-        self.shelf.get().map_or(Decree::ZERO, |state| state.applied)
+        self.shelf.durable()
     }
 
     fn sync_checkpoint(&mut self) -> io::Result<()> {
-        self.shelf.put(self.state.clone());
+        self.shelf.put(self.state.applied, self.state.encode());
         Ok(())
     }
 
     fn async_checkpoint(&mut self) -> io::Result<Option<CheckpointJob>> {
-        let (state, shelf) = (self.state.clone(), self.shelf.clone());
+        let (decree, state, shelf) = (self.state.applied, self.state.encode(), self.shelf.clone());
         Ok(Some(Box::new(move || {
-            let decree = state.applied;
             // A checkpoint that was learned meanwhile is newer; it stays.
-            if shelf.get().is_none_or(|durable| durable.applied < decree) {
-                shelf.put(state);
+            if shelf.durable() < decree {
+                shelf.put(decree, state);
             }
             Ok(decree)
         })))
     }
 
     fn get_checkpoint(&self) -> io::Result<LearnState> {
-        let state = self.shelf.get().ok_or(io::ErrorKind::NotFound)?;
-        Ok(LearnState { decree: state.applied, blob: state.encode(), ..LearnState::default() })
+        match self.shelf.get() {
+            (Decree::ZERO, _) => Err(io::ErrorKind::NotFound.into()),
+            (decree, blob) => Ok(LearnState { decree, blob, ..LearnState::default() }),
+        }
     }
 
     fn apply_checkpoint(&mut self, mode: ApplyMode, state: &LearnState) -> io::Result<()> {
-        let state = State::decode(&state.blob).ok_or(io::ErrorKind::InvalidData)?;
+        let decoded = State::decode(&state.blob).ok_or(io::ErrorKind::InvalidData)?;
         if mode == ApplyMode::Learn {
-            self.state = state.clone();
+            self.state = decoded;
         }
-        self.shelf.put(state);
+        self.shelf.put(state.decree, state.blob.clone());
         Ok(())
     }
 
@@ -251,12 +215,63 @@ impl ReplicatedApp for TallyApp {
     }
 }
 
+/// What the app should do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TallyModel(BTreeMap<u8, i64>);
+
+impl Model for TallyModel {
+    fn apply(&mut self, request: &[u8], _: u64) -> AppAnswer {
+        match Request::decode(request) {
+            Some(Request::Add { key, amount }) => Ok(add(&mut self.0, key, amount)),
+            _ => Err(refusal("this is not an addition")),
+        }
+    }
+
+    fn read(&self, request: &[u8]) -> AppAnswer {
+        match Request::decode(request) {
+            Some(Request::Read { key }) => Ok(said(&self.0, key)),
+            _ => Err(refusal("this is not a read")),
+        }
+    }
+}
+
+/// The app, its model and its requests.
+pub(crate) struct TallySubject;
+
+impl Subject for TallySubject {
+    type Model = TallyModel;
+
+    fn open(&self, home: &Home) -> io::Result<Box<dyn ReplicatedApp>> {
+        Ok(Box::new(TallyApp::open(home.shelf())?))
+    }
+
+    fn write(&self, key: u8, dice: &mut Dice) -> Bytes {
+        Request::Add { key, amount: dice.between(1, 9).cast_signed() - 2 }.encode()
+    }
+
+    fn read(&self, key: u8, _: &mut Dice) -> Bytes {
+        Request::Read { key }.encode()
+    }
+
+    fn show_request(&self, request: &[u8]) -> String {
+        match Request::decode(request) {
+            Some(Request::Add { key, amount }) => format!("add {amount} to k{key}"),
+            Some(Request::Read { key }) => format!("read k{key}"),
+            None => request.escape_ascii().to_string(),
+        }
+    }
+
+    fn show_answer(&self, answer: &AppAnswer) -> String {
+        answered(answer).map_or_else(|| format!("{answer:?}"), |sum| sum.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn add(app: &mut TallyApp, decree: u64, key: u8, amount: i64) -> i64 {
-        let request = Request::Add { op: OpId(decree), key, amount }.encode();
+        let request = Request::Add { key, amount }.encode();
         let batch = Batch { decree: Decree(decree), timestamp_us: decree, requests: &[request] };
         answered(&app.apply(&batch)[0]).expect("an addition is answered with a sum")
     }
@@ -264,22 +279,22 @@ mod tests {
     #[test]
     fn what_is_not_on_the_shelf_is_gone() {
         let shelf = Shelf::default();
-        let mut app = TallyApp::open(&shelf);
+        let mut app = TallyApp::open(&shelf).expect("it is whole");
         assert_eq!(add(&mut app, 1, 7, 5), 5);
         app.sync_checkpoint().expect("a shelf takes everything");
         assert_eq!(add(&mut app, 2, 7, -2), 3);
-        let again = TallyApp::open(&shelf);
-        assert_eq!((again.applied(), again.last_durable_decree()), (Decree(1), Decree(1)));
+        let again = TallyApp::open(&shelf).expect("it is whole");
+        assert_eq!((again.state.applied, again.last_durable_decree()), (Decree(1), Decree(1)));
         assert_eq!(answered(&again.read(&Request::Read { key: 7 }.encode())), Some(5));
     }
 
     #[test]
     fn a_checkpoint_carries_everything() {
-        let mut app = TallyApp::open(&Shelf::default());
+        let mut app = TallyApp::open(&Shelf::default()).expect("it is empty");
         add(&mut app, 1, 7, 5);
         add(&mut app, 2, 8, -6);
         app.sync_checkpoint().expect("a shelf takes everything");
-        let mut other = TallyApp::open(&Shelf::default());
+        let mut other = TallyApp::open(&Shelf::default()).expect("it is empty");
         other
             .apply_checkpoint(ApplyMode::Learn, &app.get_checkpoint().expect("there is one"))
             .expect("whole");

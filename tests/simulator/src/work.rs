@@ -6,6 +6,7 @@ use replica_core::{Event, Work};
 use replicated_app::{ApplyMode, CheckpointJob, ReplicatedApp};
 use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
 
+use crate::home::copy_of;
 use crate::machine::{Beside, Folder, Offer};
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, Violation, check};
@@ -164,9 +165,13 @@ impl World<'_> {
     fn finish_create(&mut self, index: usize, gpid: Gpid, app: &AppInfo) -> Result<Event, Violation> {
         check(crate::machine::is_ours(app), "§4.8", || format!("{gpid} is created as {app:?}"))?;
         let machine = &mut self.machines[index];
-        let folder = Folder::default();
-        if let (Some(process), Ok(open)) = (&mut machine.process, folder.open()) {
-            process.host(gpid, open);
+        let folder = Folder::new(gpid, app.clone());
+        let opened = folder.open(self.subject).map_err(|error| Violation {
+            rule: "app",
+            what: format!("a new app of {gpid} can't be opened: {error}"),
+        })?;
+        if let Some(process) = &mut machine.process {
+            process.host(gpid, opened);
         }
         machine.disk.apps.insert(gpid, folder);
         Ok(Event::Created { gpid, result: Ok(()) })
@@ -175,7 +180,10 @@ impl World<'_> {
     fn finish_remove(&mut self, index: usize, gpid: Gpid) -> Event {
         let machine = &mut self.machines[index];
         if let Some(process) = &mut machine.process {
-            process.apps.remove(&gpid);
+            if let Some(hosted) = process.apps.remove(&gpid) {
+                // Whatever it leaves behind goes with its home.
+                let _ = Box::new(hosted.app).close(true);
+            }
             process.offers.retain(|_, offer| offer.gpid != gpid);
         }
         machine.disk.apps.remove(&gpid);
@@ -194,12 +202,14 @@ impl World<'_> {
         beside: Beside,
         job: CheckpointJob,
     ) -> io::Result<MutationId> {
-        let folder = self.machines[index].disk.apps.get_mut(&gpid).filter(|_| valid);
-        let folder = folder.ok_or(io::ErrorKind::NotFound)?;
+        let machine = &mut self.machines[index];
+        let hosted = machine.process.as_ref().and_then(|process| process.apps.get(&gpid));
+        let hosted = hosted.filter(|_| valid).ok_or(io::ErrorKind::NotFound)?;
+        let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
         let id = beside.id;
         folder.put_beside(beside);
         job()?;
-        folder.tidy();
+        folder.tidy(hosted.app.last_durable_decree());
         self.tally.note(Sometimes::CheckpointDone);
         Ok(id)
     }
@@ -213,7 +223,7 @@ impl World<'_> {
         if durable < at_least || durable == Decree::ZERO {
             folder.put_beside(Beside { id: hosted.applied, sessions: hosted.sessions.encode() });
             hosted.app.sync_checkpoint()?;
-            folder.tidy();
+            folder.tidy(hosted.app.last_durable_decree());
         }
         let state = hosted.app.get_checkpoint()?;
         if state.decree < at_least {
@@ -221,8 +231,9 @@ impl World<'_> {
         }
         let beside = folder.beside.get(&state.decree).cloned().ok_or(io::ErrorKind::NotFound)?;
         let id = beside.id;
+        let (state, files) = copy_of(&state)?;
         process.last_offer += 1;
-        process.offers.insert(process.last_offer, Offer { gpid, state, beside });
+        process.offers.insert(process.last_offer, Offer { gpid, state, beside, _files: files });
         Ok((id, process.last_offer))
     }
 
@@ -264,15 +275,23 @@ impl World<'_> {
         if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
             folder.put_beside(offer.beside.clone());
         }
-        let taken = hosted.app.apply_checkpoint(ApplyMode::Learn, &offer.state);
+        let taken = copy_of(&offer.state)
+            .and_then(|(state, _files)| hosted.app.apply_checkpoint(ApplyMode::Learn, &state));
         let sessions = replica_core::Sessions::decode(&offer.beside.sessions);
-        let (Ok(()), Ok(sessions)) = (taken, sessions) else {
-            return Err(Violation { rule: "S12", what: format!("{node} can't read a checkpoint of {gpid}") });
+        let (Ok(()), Ok(sessions)) = (&taken, sessions) else {
+            let what = format!("{node} can't read a checkpoint of {gpid}: {taken:?}");
+            return Err(Violation { rule: "S12", what });
         };
         (hosted.sessions, hosted.applied) = (sessions, checkpoint);
-        self.truth.on_installed(node, gpid, hosted)?;
+        self.truth.on_installed(node, gpid, hosted, "took over a checkpoint")?;
+        let durable = hosted.app.last_durable_decree();
+        check(durable == checkpoint.decree, "S11", || {
+            format!(
+                "{node} took over {checkpoint} of {gpid}, and its app says that it is durable to {durable}"
+            )
+        })?;
         if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
-            folder.tidy();
+            folder.tidy(durable);
         }
         self.tally.note(Sometimes::LearnByCheckpoint);
         self.provoke(index);

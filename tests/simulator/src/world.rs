@@ -19,9 +19,10 @@ use crate::meta_server::MetaServer;
 use crate::network::Network;
 use crate::plan::{Fault, Plan};
 use crate::sometimes::Tally;
-use crate::tally_app::OpId;
+use crate::subject::AnySubject;
 use crate::trace::Trace;
 use crate::violation::Checked;
+use crate::witness::OpId;
 use crate::work::Job;
 
 /// Everything there is.
@@ -41,7 +42,8 @@ pub(crate) struct World<'a> {
     pub(crate) gpids: Vec<Gpid>,
     pub(crate) clients: Vec<Client>,
     pub(crate) running: BTreeMap<OpId, Running>,
-    pub(crate) history: History,
+    pub(crate) subject: &'a dyn AnySubject,
+    pub(crate) history: History<'a>,
     pub(crate) truth: Truth,
     pub(crate) ending: Ending,
     pub(crate) trace: &'a mut Trace,
@@ -117,13 +119,16 @@ pub(crate) enum Answer {
 }
 
 impl<'a> World<'a> {
-    /// A cluster that is about to start.
-    pub(crate) fn new(seed: u64, mask: Mask, trace: &'a mut Trace) -> Self {
+    /// A cluster that is about to start, and to host this app.
+    pub(crate) fn new(subject: &'a dyn AnySubject, seed: u64, mask: Mask, trace: &'a mut Trace) -> Self {
         let mut plan = Plan::draw(seed);
         if mask.fair {
             plan.weather.clear_up();
         }
         plan.trouble = mask.calm.map_or(plan.trouble, |calm| calm.min(plan.trouble));
+        if !subject.keys_are_apart() {
+            plan.habits.keys = 1;
+        }
         let mut dice = Dice::new(seed, 2);
         let mut places = BTreeMap::new();
         let mut machines = Vec::new();
@@ -149,7 +154,8 @@ impl<'a> World<'a> {
             meta: MetaServer::new(meta_clock),
             clients: Vec::new(),
             running: BTreeMap::new(),
-            history: History::default(),
+            subject,
+            history: History::new(subject),
             truth: Truth::new(&gpids),
             ending: Ending::new(&gpids),
             tally: Tally::default(),

@@ -1,0 +1,87 @@
+//! Where one app keeps what must outlive its process: a real folder, or a shelf in memory.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use replicated_app::{LearnState, OpenContext};
+use tempfile::TempDir;
+use words::{AppInfo, Decree, Gpid};
+
+/// What one partition's app has on one simulated disk. It stays when the process is killed, and goes with the
+/// disk. What the app writes here is never torn or lost by a simulated power cut: that is tested where the app
+/// stores it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    gpid: Gpid,
+    app: Arc<AppInfo>,
+    shelf: Shelf,
+    /// Made when it is first asked for; an app on a shelf has none.
+    folder: Arc<OnceLock<TempDir>>,
+}
+
+impl Home {
+    pub(crate) fn new(gpid: Gpid, app: AppInfo) -> Self {
+        Self { gpid, app: Arc::new(app), shelf: Shelf::default(), folder: Arc::default() }
+    }
+
+    /// What an app type opens its app with. The folder is a real one, of this app alone.
+    ///
+    /// # Panics
+    /// If there is no room for temporary folders: there is nothing to test on such a machine.
+    #[must_use]
+    pub fn context(&self) -> OpenContext<'_> {
+        let folder = self.folder.get_or_init(|| temporary().expect("a temporary folder can be made"));
+        OpenContext { gpid: self.gpid, app: &self.app, folder: folder.path() }
+    }
+
+    /// Memory in place of a folder.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+}
+
+/// A new folder that is deleted when it is dropped; in memory if the machine has such a place, since nothing
+/// here is meant to survive the machine.
+fn temporary() -> io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }
+}
+
+/// A copy of a checkpoint that is its reader's own, as one that came over the network is. The folder lives as
+/// long as what is returned with it.
+pub(crate) fn copy_of(state: &LearnState) -> io::Result<(LearnState, Option<Arc<TempDir>>)> {
+    if state.files.is_empty() {
+        return Ok((state.clone(), None));
+    }
+    let folder = temporary()?;
+    for file in &state.files {
+        let to = folder.path().join(file);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::copy(state.folder.join(file), to)?;
+    }
+    let state = LearnState { folder: folder.path().to_owned(), ..state.clone() };
+    Ok((state, Some(Arc::new(folder))))
+}
+
+/// The newest whole checkpoint of an app, in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shelf(Arc<Mutex<(Decree, Bytes)>>);
+
+impl Shelf {
+    pub(crate) fn put(&self, decree: Decree, state: Bytes) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (decree, state);
+    }
+
+    /// The decree of the checkpoint, 0 if there is none.
+    pub(crate) fn durable(&self) -> Decree {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(crate) fn get(&self) -> (Decree, Bytes) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
