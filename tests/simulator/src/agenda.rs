@@ -34,6 +34,11 @@ impl<T> Agenda<T> {
         self.sequence += 1;
     }
 
+    /// When the next thing is to happen.
+    pub(crate) fn next_at(&self) -> Option<Moment> {
+        self.heap.peek().map(|&Reverse((at, ..))| at)
+    }
+
     /// Takes out what comes next, and when.
     pub(crate) fn take(&mut self) -> Option<(Moment, T)> {
         let Reverse((at, _, slot)) = self.heap.pop()?;

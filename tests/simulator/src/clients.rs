@@ -166,6 +166,9 @@ impl World<'_> {
 
     /// An answer reaches its client.
     pub(crate) fn on_answer(&mut self, op: OpId, attempt: u32, machine: usize, answer: Answer) -> Checked {
+        if self.is_scripted(op) {
+            return self.on_scripted_answer(op, attempt, answer);
+        }
         match answer {
             Answer::Reply(Reply::Done { decree, answer }) => self.on_done(op, machine, decree, &answer),
             Answer::Reply(Reply::Refused(refusal)) => self.on_refused(op, attempt, machine, &refusal),

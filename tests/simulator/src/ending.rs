@@ -94,7 +94,7 @@ impl World<'_> {
     }
 
     /// Whether a member of the last configuration has its data; what all have lost stays lost (§4.8).
-    fn can_live(&self, gpid: Gpid) -> bool {
+    pub(crate) fn can_live(&self, gpid: Gpid) -> bool {
         match self.meta.configuration(gpid) {
             Some(configuration) if !configuration.is_empty() => {
                 configuration.members().any(|node| self.has_data(node, gpid))
@@ -104,12 +104,8 @@ impl World<'_> {
     }
 
     fn complaint(&self, gpid: Gpid) -> Result<Option<String>, Violation> {
-        let Some(configuration) = self.meta.configuration(gpid) else {
-            return Ok(Some("was never created".to_owned()));
-        };
-        let target = (self.plan.replicas as usize).min(self.machines.len());
-        if configuration.len() != target {
-            return Ok(Some(format!("is {configuration}, {target} replicas are wanted")));
+        if let Some(what) = self.unhealthy(gpid) {
+            return Ok(Some(what));
         }
         if !self.ending.quiet {
             return Ok(match self.ending.served.get(&gpid) {
@@ -121,6 +117,21 @@ impl World<'_> {
         if !self.running.is_empty() {
             return Ok(Some("has operations under way".to_owned()));
         }
+        self.unequal(gpid)
+    }
+
+    /// Whether a partition does not have all the members that it should have.
+    pub(crate) fn unhealthy(&self, gpid: Gpid) -> Option<String> {
+        let Some(configuration) = self.meta.configuration(gpid) else {
+            return Some("was never created".to_owned());
+        };
+        let target = (self.plan.replicas as usize).min(self.machines.len());
+        (configuration.len() != target).then(|| format!("is {configuration}, {target} replicas are wanted"))
+    }
+
+    /// Whether a partition's members are not equal yet.
+    pub(crate) fn unequal(&self, gpid: Gpid) -> Result<Option<String>, Violation> {
+        let Some(configuration) = self.meta.configuration(gpid) else { return Ok(None) };
         self.compare_members(gpid, configuration)
     }
 

@@ -17,6 +17,7 @@
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
 //! | `mask`, `shrink` | what of a failing run can be left out while it still fails |
+//! | `scenario` | the language of tests/scenarios: whoever writes one decides what goes wrong, and when |
 //! | `sometimes` | what must have happened at least once, or nothing was tested |
 
 mod agenda;
@@ -35,6 +36,7 @@ mod network;
 mod plan;
 mod power;
 mod run;
+mod scenario;
 mod shadow;
 mod shell;
 mod shrink;
@@ -51,6 +53,7 @@ pub use clock::Moment;
 pub use history::{End, Kind, Operation};
 pub use mask::{Mask, Numbers, Struck};
 pub use run::{Outcome, check, keep_panics, run, run_subject, run_without};
+pub use scenario::{Scenario, ScenarioFailure, run_scenario, scenario_files};
 pub use shrink::{Shrunken, shrink};
 pub use sometimes::{Sometimes, Tally};
 pub use subject::{Dice, Home, Model, Subject};

@@ -1,12 +1,17 @@
-//! Runs seeds: `simulator --seeds 1000`. A failing one is told with its trace and the command that repeats it.
+//! Runs seeds: `simulator --seeds 1000`, or scenarios: `simulator --scenarios tests/scenarios`. A failing one is
+//! told with its trace and the command that repeats it.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulator::{Mask, Numbers, Outcome, Tally, Trace, keep_panics, run_without, shrink};
+use simulator::{
+    Mask, Numbers, Outcome, Scenario, Tally, Trace, keep_panics, run_scenario, run_without, scenario_files,
+    shrink,
+};
 
 /// Simulates whole clusters with faults, a seed at a time, and checks that nothing breaks.
 #[derive(Debug, Parser)]
@@ -45,6 +50,12 @@ struct Arguments {
     /// Go on after a failing seed, and print one line for each.
     #[arg(long)]
     keep_going: bool,
+    /// Run this scenario instead of seeds (docs/scenarios.md).
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Run every scenario of this folder instead of seeds; print one line for each that fails.
+    #[arg(long, value_name = "DIR")]
+    scenarios: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -88,6 +99,12 @@ impl Sum {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     keep_panics();
+    if let Some(file) = &arguments.scenario {
+        return tell_scenario(file, arguments.trace);
+    }
+    if let Some(folder) = &arguments.scenarios {
+        return tell_scenarios(folder);
+    }
     let (first, count) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
     let begin = Instant::now();
     let sum = run_all(&arguments, first, count);
@@ -168,4 +185,54 @@ fn tell(outcome: &Outcome, arguments: &Arguments) {
     if !arguments.keep_going {
         println!("again: cargo run --release -p simulator -- --seed {seed}{mask} --trace");
     }
+}
+
+/// Runs one scenario; of one that fails, the end of its trace is shown.
+fn tell_scenario(file: &Path, traced: bool) -> ExitCode {
+    let scenario = match Scenario::open(file) {
+        Ok(scenario) => scenario,
+        Err(what) => {
+            eprintln!("{what}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut trace = Trace::kept();
+    let outcome = run_scenario(&scenario, &mut trace);
+    match &outcome {
+        _ if traced => print!("{}", trace.text()),
+        Ok(_) => {}
+        Err(_) => print!("... the last {TAIL} lines of the trace:\n{}", trace.tail(TAIL)),
+    }
+    match outcome {
+        Ok(simulated) => {
+            println!("{} ok: {:.1} s simulated; {}", scenario.name, simulated.as_secs_f64(), scenario.title);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{} FAILED at {failure}", scenario.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs every scenario of a folder: exit code 1 if any fails, 2 if there is none or one can't be read.
+fn tell_scenarios(folder: &Path) -> ExitCode {
+    let scenarios: Result<Vec<Scenario>, String> =
+        scenario_files(folder).and_then(|files| files.iter().map(|file| Scenario::open(file)).collect());
+    let scenarios = match scenarios {
+        Ok(scenarios) => scenarios,
+        Err(what) => {
+            eprintln!("{what}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut failed = 0;
+    for scenario in &scenarios {
+        if let Err(failure) = run_scenario(scenario, &mut Trace::silent()) {
+            failed += 1;
+            println!("scenario {} FAILED: {} (line {})", scenario.name, failure.violation, failure.number);
+        }
+    }
+    println!("{} scenarios, {failed} failed", scenarios.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -53,6 +53,11 @@ impl MetaServer {
         }
     }
 
+    /// The machine at the other end of a session.
+    pub(crate) fn machine_of(&self, session: u64) -> Option<usize> {
+        self.sessions.get(&session).map(|session| session.machine)
+    }
+
     /// What is durable of a partition's configuration.
     pub(crate) fn configuration(&self, gpid: Gpid) -> Option<&Configuration> {
         self.durable.configuration(gpid)
@@ -152,6 +157,7 @@ impl World<'_> {
             if matches!(reply, AdminReply::Created(_)) {
                 self.ending.app_created = true;
             }
+            self.script.on_admin(reply);
         }
         self.meta.output = output;
         let Some(core) = &self.meta.core else { return };
@@ -231,7 +237,7 @@ impl World<'_> {
         if let Some(process) = &mut self.machines[index].process {
             process.to_meta_at = (self.now + delay).max(process.to_meta_at + Duration::from_nanos(1));
             let at = process.to_meta_at;
-            self.put(at, Happening::ToMeta { session, message });
+            self.dispatch(at, Happening::ToMeta { session, message });
         }
         Ok(())
     }
@@ -278,7 +284,7 @@ impl World<'_> {
         if let Some(stream) = self.meta.sessions.get_mut(&session) {
             stream.arrives = (self.now + delay).max(stream.arrives + Duration::from_nanos(1));
             let at = stream.arrives;
-            self.put(at, Happening::FromMeta { machine, session, message });
+            self.dispatch(at, Happening::FromMeta { machine, session, message });
         }
     }
 
@@ -321,7 +327,7 @@ impl World<'_> {
 
     // ---- the operator ----
 
-    fn ask_meta(&mut self, request: AdminRequest) {
+    pub(crate) fn ask_meta(&mut self, request: AdminRequest) {
         self.meta.last_token += 1;
         let token = self.meta.last_token;
         self.step_meta(MetaEvent::Admin { token, request });

@@ -168,6 +168,9 @@ impl World<'_> {
     }
 
     fn start_later(&mut self, index: usize) {
+        if self.script.is_on() {
+            return; // when a scenario says so
+        }
         let longest = self.dice.pick(&[50, 1_000, 5_000]);
         let at = self.now + Duration::from_millis(self.dice.between(1, longest));
         self.put(at, Happening::Start { machine: index });

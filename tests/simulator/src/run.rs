@@ -1,5 +1,6 @@
 //! One run of one seed.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
@@ -48,6 +49,13 @@ pub fn keep_panics() {
     panic::set_hook(Box::new(|info| PANIC.set(Some(info.to_string().replace('\n', " ")))));
 }
 
+/// What a panic of this thread said, and where if that was kept.
+pub(crate) fn last_panic(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().cloned();
+    let said = said.or_else(|| panic.downcast_ref().map(|&text: &&str| text.to_owned()));
+    PANIC.take().or(said).unwrap_or_else(|| "a panic".to_owned())
+}
+
 /// Runs a seed to its end, or to the first violation, with the app that is built in. The same seed gives the
 /// same outcome and the same trace, to the byte.
 pub fn run(seed: u64, trace: &mut Trace) -> Outcome {
@@ -70,12 +78,7 @@ fn run_any(subject: &dyn AnySubject, seed: u64, mask: &Mask, trace: &mut Trace) 
     let result = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match result {
         Ok(checked) => checked.err(),
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().cloned();
-            let said = said.or_else(|| panic.downcast_ref().map(|&text: &&str| text.to_owned()));
-            let what = PANIC.take().or(said).unwrap_or_else(|| "a panic".to_owned());
-            Some(Violation { rule: "panic", what })
-        }
+        Err(panic) => Some(Violation { rule: "panic", what: last_panic(panic.as_ref()) }),
     };
     Outcome {
         seed,

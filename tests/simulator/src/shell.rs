@@ -214,7 +214,7 @@ impl World<'_> {
         let slow = machine.slow_until > self.now;
         let epoch = machine.epoch;
         let span = if slow { self.plan.speed.slow_sync } else { self.plan.speed.sync };
-        let at = self.now + self.dice.span(span);
+        let at = self.now + self.dice.span(span) + self.script.sync_delay(index);
         self.put(at, Happening::Synced { machine: index, epoch });
         Ok(())
     }
@@ -265,9 +265,9 @@ impl World<'_> {
         if let Fate::Arrives(first, second) = self.network.send(&mut self.dice, index, to, self.now) {
             if let Some(second) = second {
                 let envelope = envelope.clone();
-                self.put(second, Happening::Arrive { machine: to, envelope });
+                self.dispatch(second, Happening::Arrive { machine: to, envelope });
             }
-            self.put(first, Happening::Arrive { machine: to, envelope });
+            self.dispatch(first, Happening::Arrive { machine: to, envelope });
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ impl Witness {
         std::mem::take(self.acts.get_mut())
     }
 
+    /// What the app answers a scenario that looks at it; nobody asked.
+    pub(crate) fn look(&self, request: &[u8]) -> AppAnswer {
+        self.app.read(request)
+    }
+
     /// The time that the last batch carried.
     pub(crate) fn timestamp_us(&self) -> u64 {
         self.timestamp_us

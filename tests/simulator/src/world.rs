@@ -18,6 +18,7 @@ use crate::mask::{Mask, Struck};
 use crate::meta_server::MetaServer;
 use crate::network::Network;
 use crate::plan::{Fault, Plan};
+use crate::scenario::Script;
 use crate::sometimes::Tally;
 use crate::subject::AnySubject;
 use crate::trace::Trace;
@@ -52,6 +53,8 @@ pub(crate) struct World<'a> {
     /// The troubles that happened.
     pub(crate) struck: Vec<Struck>,
     pub(crate) count: Count,
+    /// What a scenario has in store; nothing in a seed's run.
+    pub(crate) script: Script,
     /// Kept for its capacity.
     pub(crate) output: Output,
 }
@@ -129,7 +132,19 @@ impl<'a> World<'a> {
         if !subject.keys_are_apart() {
             plan.habits.keys = 1;
         }
-        let mut dice = Dice::new(seed, 2);
+        let mut world = Self::with(subject, plan, Dice::new(seed, 2), trace);
+        (world.seed, world.mask) = (seed, mask);
+        world.begin();
+        world
+    }
+
+    /// A cluster in which nothing is due yet.
+    pub(crate) fn with(
+        subject: &'a dyn AnySubject,
+        plan: Plan,
+        mut dice: Dice,
+        trace: &'a mut Trace,
+    ) -> Self {
         let mut places = BTreeMap::new();
         let mut machines = Vec::new();
         for index in 0..plan.machines {
@@ -147,7 +162,7 @@ impl<'a> World<'a> {
         }
         let gpids: Vec<Gpid> = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
         let meta_clock = draw_clock(&mut dice, plan.settings.clock_ratio_permille);
-        let mut world = Self {
+        Self {
             now: Moment::default(),
             agenda: Agenda::default(),
             network: Network::new(plan.machines, plan.weather.clone()),
@@ -162,18 +177,17 @@ impl<'a> World<'a> {
             events: 0,
             struck: Vec::new(),
             count: Count::default(),
+            script: Script::default(),
             output: Output::default(),
-            seed,
+            seed: 0,
             plan,
-            mask,
+            mask: Mask::default(),
             dice,
             machines,
             places,
             gpids,
             trace,
-        };
-        world.begin();
-        world
+        }
     }
 
     fn begin(&mut self) {
@@ -194,13 +208,18 @@ impl<'a> World<'a> {
     /// Lets everything happen until all is well again, or something is wrong.
     pub(crate) fn run(&mut self) -> Checked {
         while !self.ending.is_over() {
-            let (at, happening) = self.agenda.take().expect("somebody always visits");
-            assert!(at >= self.now, "time went back");
-            self.now = at;
-            self.events += 1;
-            self.happen(happening)?;
+            self.happen_next()?;
         }
         Ok(())
+    }
+
+    /// Lets what comes next happen.
+    pub(crate) fn happen_next(&mut self) -> Checked {
+        let (at, happening) = self.agenda.take().expect("somebody always visits");
+        assert!(at >= self.now, "time went back");
+        self.now = at;
+        self.events += 1;
+        self.happen(happening)
     }
 
     pub(crate) fn put(&mut self, at: Moment, happening: Happening) {
