@@ -138,14 +138,12 @@ fn read_segment(
         SegmentHeader::Version(found) => return Err(LogError::Version { file: name, found }),
     };
     let Tail { synced, end } = reading.on_segment(number, start, &bytes, is_last);
-    if end < size {
-        file.truncate(end).map_err(failed("cut the torn tail of"))?;
+    if synced < size {
+        // What is answered, and acted upon, must survive the next power cut. A sync that failed in an earlier
+        // life may have left in the system's cache, as if it were on disk, what is not.
+        return segment::write_again(files, number, &bytes[..position(end)]).map_err(failed("write again"));
     }
     if is_last {
-        // What is answered, and acted upon, must survive the next power cut. A sync that failed in an earlier
-        // life may have left in the system's cache, as if it were on disk, what is not: it is written again.
-        let unproven = &bytes[position(synced)..position(end)];
-        file.write_at(synced, unproven).map_err(failed("write again the tail of"))?;
         file.sync().map_err(failed("sync"))?;
     }
     Ok(file)

@@ -136,6 +136,24 @@ fn encode_header(number: u64, previous: u64, restated: u32) -> [u8; HEADER] {
     header
 }
 
+/// Writes all of a segment anew, durably, and puts it in the old one's place by one step: what is written over may be
+/// rubbish after a power cut, and some of it was acknowledged.
+///
+/// # Errors
+/// Those of the file system; the log is as it was, unless the folder could not be synced.
+pub(crate) fn write_again(files: &dyn FileSystem, number: u64, bytes: &[u8]) -> io::Result<Box<dyn File>> {
+    let draft = draft_name(number);
+    let file = files.create(&draft)?;
+    if let Err(error) = file.write_at(0, bytes) {
+        let _ = files.remove(&draft);
+        return Err(error);
+    }
+    file.sync()?;
+    files.rename(&draft, &name(number))?;
+    files.sync_folder()?;
+    Ok(file)
+}
+
 /// A segment that is written and not yet a part of the log.
 #[derive(Debug)]
 pub(crate) struct Draft {

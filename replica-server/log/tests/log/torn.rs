@@ -30,3 +30,23 @@ fn every_truncation_of_the_last_segment_leaves_a_prefix() {
         }
     }
 }
+
+#[test]
+fn the_end_of_a_write_without_its_beginning_is_torn_and_no_damage() {
+    let files = MemoryFolder::new();
+    let (mut log, _) = open(&files, 1 << 20);
+    let records: Vec<Record> = (1..=12).map(|decree| prepare(partition(1), 1, decree)).collect();
+    write(&mut log, &records[..4]);
+    let synced = usize::try_from(log.bytes()).expect("small");
+    log.append(&records[4..]).expect("appends");
+    let bytes = files.content("log.1").expect("there");
+    for at in synced..bytes.len() {
+        let mut torn = bytes.clone();
+        torn[at] ^= 1;
+        files.set_content("log.1", torn);
+        let opened = open(&files, 1 << 20).1;
+        assert_eq!(opened.damage, Damage::None, "byte {at}");
+        let found = opened.records.len();
+        assert!(found >= 4 && opened.records == records[..found], "byte {at}: not a prefix");
+    }
+}
