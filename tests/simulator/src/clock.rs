@@ -53,7 +53,9 @@ impl fmt::Display for Moment {
 /// clock is anything.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
-    /// What the monotonic clock showed when the simulation began.
+    /// Since when it has run at this rate.
+    pub(crate) since: Moment,
+    /// What the monotonic clock showed then.
     pub(crate) offset_ns: u64,
     /// Its nanoseconds in a true millisecond: 1,000,000 is exact.
     pub(crate) rate_ppm: u64,
@@ -71,7 +73,8 @@ impl Clock {
     /// What its monotonic clock shows at a true instant.
     #[must_use]
     pub(crate) fn time(&self, moment: Moment) -> Time {
-        let passed = u128::from(moment.0) * u128::from(self.rate_ppm) / 1_000_000;
+        let passed =
+            u128::from(moment.0.saturating_sub(self.since.0)) * u128::from(self.rate_ppm) / 1_000_000;
         Time(self.offset_ns + u64::try_from(passed).expect("a simulation is short"))
     }
 
@@ -82,8 +85,15 @@ impl Clock {
             return Moment::NEVER;
         }
         let passed = u128::from(time.0.saturating_sub(self.offset_ns));
-        let moment = (passed * 1_000_000).div_ceil(u128::from(self.rate_ppm));
-        Moment(u64::try_from(moment).unwrap_or(u64::MAX))
+        let span = (passed * 1_000_000).div_ceil(u128::from(self.rate_ppm));
+        Moment(self.since.0.saturating_add(u64::try_from(span).unwrap_or(u64::MAX)))
+    }
+
+    /// From now on it runs at another rate.
+    pub(crate) fn drift(&mut self, now: Moment, rate_ppm: u64) {
+        self.offset_ns = self.time(now).0;
+        self.since = now;
+        self.rate_ppm = rate_ppm;
     }
 }
 
@@ -94,12 +104,20 @@ mod tests {
     #[test]
     fn a_deadline_is_due_when_it_rings_and_not_before() {
         for rate_ppm in [1_000_000, 1_004_999, 995_012] {
-            let clock = Clock { offset_ns: 77_777, rate_ppm, wall_offset_us: 0 };
+            let clock = Clock { since: Moment(0), offset_ns: 77_777, rate_ppm, wall_offset_us: 0 };
             for time in [77_777, 77_778, 123_456_789, 99_999_999_999] {
                 let moment = clock.moment(Time(time));
                 assert!(clock.time(moment) >= Time(time));
                 assert!(moment.0 == 0 || clock.time(Moment(moment.0 - 1)) < Time(time));
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_drifts_goes_on_from_where_it_was() {
+        let mut clock = Clock { since: Moment(0), offset_ns: 5, rate_ppm: 1_000_000, wall_offset_us: 0 };
+        clock.drift(Moment(1_000), 2_000_000);
+        assert_eq!((clock.time(Moment(1_000)), clock.time(Moment(1_100))), (Time(1_005), Time(1_205)));
+        assert_eq!(clock.moment(Time(1_205)), Moment(1_100));
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::machine::{Loss, Strike};
+use crate::network::Ailment;
 use crate::plan::Fault;
 use crate::sometimes::Sometimes;
 use crate::violation::Checked;
@@ -27,6 +28,13 @@ impl World<'_> {
             Fault::Freeze => self.freeze_soon(victim),
             Fault::Cut => self.cut_some(),
             Fault::CutOne => self.cut_one(victim),
+            Fault::Mute => self.one_sided(victim, true),
+            Fault::Deaf => self.one_sided(victim, false),
+            Fault::Part => self.part(victim),
+            Fault::SlowLink => self.hamper(victim, Ailment::Slow),
+            Fault::BurstLoss => self.hamper(victim, Ailment::Lossy),
+            Fault::Refuse => self.refuse(victim),
+            Fault::Reset => self.reset(victim),
             Fault::SlowDisk => self.slow_disk(victim),
             Fault::Wipe => self.damage(victim, Loss::Everything),
             Fault::LoseApp => {
@@ -38,7 +46,11 @@ impl World<'_> {
             Fault::MetaCrash => self.kill_meta(),
             Fault::MetaCut => self.cut_meta(victim),
             Fault::Move => self.move_something(),
+            Fault::PowerCut => self.cut_power(),
+            Fault::CrashAtStart => self.crash_at_start(victim),
+            Fault::KillStopping => self.kill_stopping(victim),
             Fault::WallJump => self.jump(victim),
+            Fault::Drift => self.drift(victim)?,
         }
         Ok(())
     }
@@ -98,6 +110,7 @@ impl World<'_> {
             let machine = &mut self.machines[index];
             machine.strike = None;
             machine.slow_until = Moment::default();
+            machine.dies_starting = None;
             if machine.frozen_until > self.now {
                 machine.frozen_until = self.now;
                 self.wake_by(index, self.now);

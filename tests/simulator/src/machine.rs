@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) slow_until: Moment,
     /// Something is to strike after so many more duties.
     pub(crate) strike: Option<(Strike, u32)>,
+    /// The next start ends after so many changes of the log's files.
+    pub(crate) dies_starting: Option<(u64, Loss)>,
 }
 
 /// What can strike in the middle of the carrying out of an output.

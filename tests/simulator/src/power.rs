@@ -26,6 +26,10 @@ impl World<'_> {
         machine.frozen_until = Moment::default();
         machine.disk.life += 1;
         let options = Options { segment_bytes: self.plan.segment_bytes };
+        if let Some((operations, loss)) = machine.dies_starting.take() {
+            self.die_starting(index, options, operations, loss);
+            return Ok(());
+        }
         let Ok((log, opened)) = PrepareLog::open(Arc::new((*machine.disk.log).clone()), options) else {
             // A fault of the disk that waited for its first use; the process ends, and starts again.
             self.start_later(index);
@@ -112,26 +116,13 @@ impl World<'_> {
         }
         trace!(self, self.machines[index].disk.node, "CRASHES, {loss:?}");
         self.end_process(index);
-        let torn = self.dice.between(0, u64::MAX);
+        let number = self.dice.between(0, u64::MAX);
         let machine = &mut self.machines[index];
         match loss {
             Loss::Kept => {}
             Loss::Power => {
-                let outcome = self.dice.pick(&[
-                    Crash::Lose,
-                    Crash::Keep,
-                    Crash::Torn(torn),
-                    Crash::Torn(torn),
-                    Crash::Scattered(torn),
-                    Crash::Scattered(torn),
-                ]);
-                match outcome {
-                    Crash::Torn(_) => self.tally.note(Sometimes::TornTail),
-                    Crash::Scattered(_) => self.tally.note(Sometimes::ScatteredTail),
-                    Crash::Lose | Crash::Keep => {}
-                }
-                machine.disk.settled |= outcome == Crash::Lose;
-                machine.disk.log.crash(outcome);
+                let outcome = self.lose_power(index);
+                self.machines[index].disk.settled |= outcome == Crash::Lose;
             }
             Loss::App(gpid) => {
                 if machine.disk.apps.remove(&gpid).is_some() {
@@ -140,7 +131,7 @@ impl World<'_> {
                 }
             }
             Loss::Rot => {
-                if rot(&machine.disk.log, torn) {
+                if rot(&machine.disk.log, number) {
                     self.tally.note(Sometimes::BitRot);
                     machine.disk.doubtful.extend(&self.gpids);
                 }
@@ -152,6 +143,40 @@ impl World<'_> {
                 machine.disk = Disk::empty(node);
             }
         }
+        self.start_later(index);
+    }
+
+    /// A machine is without power for a moment: what was not synced is lost, kept, or a part of it is.
+    fn lose_power(&mut self, index: usize) -> Crash {
+        let number = self.dice.between(0, u64::MAX);
+        let outcome = self.dice.pick(&[
+            Crash::Lose,
+            Crash::Keep,
+            Crash::Torn(number),
+            Crash::Torn(number),
+            Crash::Scattered(number),
+            Crash::Scattered(number),
+        ]);
+        match outcome {
+            Crash::Torn(_) => self.tally.note(Sometimes::TornTail),
+            Crash::Scattered(_) => self.tally.note(Sometimes::ScatteredTail),
+            Crash::Lose | Crash::Keep => {}
+        }
+        self.machines[index].disk.log.crash(outcome);
+        outcome
+    }
+
+    /// A process reads its disk, mends what it finds there, and dies somewhere in that.
+    fn die_starting(&mut self, index: usize, options: Options, operations: u64, loss: Loss) {
+        let disk = &self.machines[index].disk;
+        trace!(self, disk.node, "DIES STARTING, after {operations} operations, {loss:?}");
+        disk.log.fail_after(operations);
+        drop(PrepareLog::open(Arc::new((*disk.log).clone()), options));
+        disk.log.fail_after(u64::MAX);
+        if loss == Loss::Power {
+            self.lose_power(index);
+        }
+        self.tally.note(Sometimes::CrashStarting);
         self.start_later(index);
     }
 
@@ -171,7 +196,7 @@ impl World<'_> {
         if self.script.is_on() {
             return; // when a scenario says so
         }
-        let longest = self.dice.pick(&[50, 1_000, 5_000]);
+        let longest = self.dice.pick(&[5, 50, 1_000, 5_000, 12_000]);
         let at = self.now + Duration::from_millis(self.dice.between(1, longest));
         self.put(at, Happening::Start { machine: index });
     }
@@ -179,7 +204,9 @@ impl World<'_> {
     /// A node that was asked to stop is still there.
     pub(crate) fn on_kill(&mut self, index: usize, epoch: u64) -> Checked {
         if self.machines[index].epoch == epoch && self.machines[index].process.is_some() {
-            self.crash(index, Loss::Kept);
+            let loss = self.dice.pick(&[Loss::Kept, Loss::Power]);
+            self.crash(index, loss);
+            self.tally.note(Sometimes::KilledStopping);
         }
         Ok(())
     }

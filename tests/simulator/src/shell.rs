@@ -103,7 +103,8 @@ impl World<'_> {
         self.truth.after_step(index, scene)
     }
 
-    fn plan_next_wake(&mut self, index: usize) -> Checked {
+    /// When the node is to look again: for what waits, or for what is due.
+    pub(crate) fn plan_next_wake(&mut self, index: usize) -> Checked {
         let machine = &self.machines[index];
         let Some(process) = &machine.process else { return Ok(()) };
         let due = machine.clock.moment(process.core.deadline());
@@ -262,17 +263,30 @@ impl World<'_> {
             let what = format!("{} is sent to a node that never was", envelope.body);
             return Err(Violation { rule: "§1", what });
         };
-        if let Fate::Arrives(first, second) = self.network.send(&mut self.dice, index, to, self.now) {
-            if let Some(second) = second {
-                let envelope = envelope.clone();
-                self.dispatch(second, Happening::Arrive { machine: to, envelope });
+        let left = self.now;
+        match self.network.send(&mut self.dice, index, to, left) {
+            Fate::Lost => {}
+            Fate::Refused => {
+                self.tally.note(Sometimes::RefusedAlive);
+                self.notice_gone(index, to, envelope.to);
             }
-            self.dispatch(first, Happening::Arrive { machine: to, envelope });
+            Fate::Arrives(first, second) => {
+                if let Some(second) = second {
+                    let envelope = envelope.clone();
+                    self.dispatch(second, Happening::Arrive { machine: to, left, envelope });
+                }
+                self.dispatch(first, Happening::Arrive { machine: to, left, envelope });
+            }
         }
         Ok(())
     }
 
-    pub(crate) fn on_arrive(&mut self, index: usize, envelope: Envelope) -> Checked {
+    pub(crate) fn on_arrive(&mut self, index: usize, left: Moment, envelope: Envelope) -> Checked {
+        let from = self.places.get(&envelope.from).copied();
+        if !from.is_none_or(|from| self.network.still_comes(from, index, left)) {
+            self.tally.note(Sometimes::LostByReset);
+            return Ok(());
+        }
         let machine = &self.machines[index];
         if machine.process.is_some() {
             if envelope.to != machine.disk.node || envelope.to_life.0 != machine.disk.life {

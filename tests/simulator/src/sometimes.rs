@@ -54,6 +54,18 @@ sometimes! {
     MetaCrashMidCommit: "the meta server crashed with a change half made",
     Provoked: "a delicate moment was made use of",
     OneWayCut: "a link was cut one way",
+    Mute: "a node heard and was not heard",
+    Deaf: "a node was heard and did not hear",
+    PartialPartition: "two nodes were cut off from each other, and from nobody else",
+    SlowLink: "a link was slow",
+    BurstLoss: "a link lost half of what it got",
+    RefusedAlive: "a node that lives refused a connection",
+    LostByReset: "a message was lost when its connection was reset",
+    SessionReset: "a session with the meta server was reset",
+    PowerCut: "several nodes lost power together",
+    CrashStarting: "a node died while it started",
+    KilledStopping: "a node died while it stopped gracefully",
+    Drifted: "a clock changed its rate",
     StaleLife: "a message for an earlier life was dropped",
 }
 

@@ -64,7 +64,7 @@ pub(crate) enum Happening {
     /// A node looks at what arrived and at what is due.
     Wake { machine: usize, epoch: u64 },
     /// A message arrives.
-    Arrive { machine: usize, envelope: Envelope },
+    Arrive { machine: usize, left: Moment, envelope: Envelope },
     /// A node notices that another one's process is gone.
     Refused { machine: usize, epoch: u64, peer: NodeId },
     /// What was appended to a log is durable.
@@ -158,6 +158,7 @@ impl<'a> World<'a> {
                 frozen_until: Moment::default(),
                 slow_until: Moment::default(),
                 strike: None,
+                dies_starting: None,
             });
         }
         let gpids: Vec<Gpid> = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
@@ -229,7 +230,7 @@ impl<'a> World<'a> {
     fn happen(&mut self, happening: Happening) -> Checked {
         match happening {
             Happening::Wake { machine, epoch } => self.on_wake(machine, epoch),
-            Happening::Arrive { machine, envelope } => self.on_arrive(machine, envelope),
+            Happening::Arrive { machine, left, envelope } => self.on_arrive(machine, left, envelope),
             Happening::Refused { machine, epoch, peer } => {
                 if self.machines[machine].epoch == epoch {
                     self.hand_in(machine, Event::PeerUnreachable(peer));
@@ -272,13 +273,18 @@ impl<'a> World<'a> {
 
 /// A clock within the bound on which leases rely: no two differ in rate by more.
 fn draw_clock(dice: &mut Dice, ratio_permille: u32) -> Clock {
-    let spread = u64::from(ratio_permille) * 1000;
     Clock {
+        since: Moment::default(),
         offset_ns: dice.between(0, 1 << 40),
-        // The slowest runs at 1, the fastest at that times the ratio.
-        rate_ppm: 1_000_000 + dice.pick(&[0, spread / 2, spread]),
+        rate_ppm: draw_rate(dice, ratio_permille),
         wall_offset_us: 1_700_000_000_000_000 + dice.between(0, 10_000_000),
     }
+}
+
+/// The slowest clock runs at 1, the fastest at that times the ratio.
+pub(crate) fn draw_rate(dice: &mut Dice, ratio_permille: u32) -> u64 {
+    let spread = u64::from(ratio_permille) * 1000;
+    1_000_000 + dice.pick(&[0, spread / 2, spread])
 }
 
 /// Writes a line of the trace: who, and what. Costs a comparison if no trace is kept.

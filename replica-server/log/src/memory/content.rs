@@ -101,6 +101,7 @@ impl Content {
 
     /// Of what was written some part from the oldest on survives (a cut counts as one byte).
     fn tear(&mut self, redo: Vec<(usize, Vec<u8>)>, pick: &mut Pick) {
+        let durable = self.bytes.len();
         let total: usize = redo.iter().map(|(_, written)| written.len().max(1)).sum();
         let mut left = pick.below(total + 1);
         let mut last = 0..0;
@@ -118,7 +119,8 @@ impl Content {
                 last = offset..offset + surviving;
             }
         }
-        self.spoil(last, pick);
+        // Not what was durable: to write the same there again changes nothing, as in a sector that two appends share.
+        self.spoil(last.start.max(durable)..last.end, pick);
     }
 
     /// Each piece is as it was before, or as the cache had it. Pieces of less than a sector, so that small

@@ -5,8 +5,9 @@ use std::time::Duration;
 use replica_core::Event;
 
 use crate::machine::{Loss, Strike};
+use crate::sometimes::Sometimes;
 use crate::violation::Checked;
-use crate::world::{Happening, World, trace};
+use crate::world::{Happening, World, draw_rate, trace};
 
 /// A strike waits for at most so many duties of its victim.
 const MIDWAY: u64 = 12;
@@ -70,5 +71,48 @@ impl World<'_> {
         trace!(self, self.machines[victim].disk.node, "wall clock jumps by {by} - 100000000 us");
         let wall = &mut self.machines[victim].clock.wall_offset_us;
         *wall = (*wall + by).saturating_sub(100_000_000);
+    }
+
+    /// Two or more machines lose power together.
+    pub(super) fn cut_power(&mut self) {
+        let spared = self.dice.index(self.machines.len());
+        let mut struck = 0;
+        for index in (0..self.machines.len()).filter(|&index| index != spared) {
+            if self.machines[index].process.is_some() && self.dice.permille(700) {
+                self.crash(index, Loss::Power);
+                struck += 1;
+            }
+        }
+        if struck > 1 {
+            self.tally.note(Sometimes::PowerCut);
+        }
+    }
+
+    /// A node dies, and dies again while it reads its disk; the second time the power goes, or it does not.
+    pub(super) fn crash_at_start(&mut self, victim: usize) {
+        let operations = self.dice.between(0, 6);
+        let loss = self.dice.pick(&[Loss::Kept, Loss::Power]);
+        self.machines[victim].dies_starting = Some((operations, loss));
+        self.crash(victim, Loss::Power);
+    }
+
+    /// A node is asked to stop, and dies at any point of that.
+    pub(super) fn kill_stopping(&mut self, victim: usize) {
+        if self.machines[victim].process.is_none() {
+            return;
+        }
+        self.ask_to_stop(victim);
+        let epoch = self.machines[victim].epoch;
+        let at = self.now + Duration::from_micros(self.dice.between(0, 60_000));
+        self.put(at, Happening::Kill { machine: victim, epoch });
+    }
+
+    /// A clock's rate changes. What the node waits for is due at another true instant now.
+    pub(super) fn drift(&mut self, victim: usize) -> Checked {
+        let rate = draw_rate(&mut self.dice, self.plan.settings.clock_ratio_permille);
+        self.machines[victim].clock.drift(self.now, rate);
+        trace!(self, self.machines[victim].disk.node, "its clock runs at {rate} millionths");
+        self.tally.note(Sometimes::Drifted);
+        self.plan_next_wake(victim)
     }
 }

@@ -19,6 +19,20 @@ pub(crate) enum Fault {
     Cut,
     /// One direction of one link is cut.
     CutOne,
+    /// A machine hears everybody, and nobody hears it.
+    Mute,
+    /// Everybody hears a machine, and it hears nobody.
+    Deaf,
+    /// Two machines can't reach each other.
+    Part,
+    /// A link takes long.
+    SlowLink,
+    /// A link loses half of what it gets.
+    BurstLoss,
+    /// A machine whose process lives refuses connections.
+    Refuse,
+    /// Connections are reset.
+    Reset,
     /// A disk becomes slow.
     SlowDisk,
     /// A node dies and its data directory is lost.
@@ -35,21 +49,43 @@ pub(crate) enum Fault {
     MetaCut,
     /// An operator moves a primary.
     Move,
+    /// Several machines lose power together.
+    PowerCut,
+    /// A node dies while it starts.
+    CrashAtStart,
+    /// A node that is stopped by its operator is killed at it.
+    KillStopping,
     /// A wall clock jumps.
     WallJump,
+    /// A clock's rate changes, within the bound.
+    Drift,
 }
 
 /// A kind of trouble, and the mean time between two in milliseconds: from, to.
 pub(super) type Kind = (Fault, u64, u64);
 
-const NETWORK: &[Kind] = &[(Fault::Cut, 1_500, 8_000), (Fault::CutOne, 700, 5_000)];
+const NETWORK: &[Kind] = &[
+    (Fault::Cut, 1_500, 8_000),
+    (Fault::CutOne, 700, 5_000),
+    (Fault::Mute, 2_000, 10_000),
+    (Fault::Deaf, 2_000, 10_000),
+    (Fault::Part, 1_500, 8_000),
+    (Fault::SlowLink, 1_500, 8_000),
+    (Fault::BurstLoss, 1_500, 8_000),
+    (Fault::Refuse, 2_000, 10_000),
+    (Fault::Reset, 700, 5_000),
+];
 
 const NODES: &[Kind] = &[
     (Fault::Crash, 700, 6_000),
     (Fault::Blackout, 8_000, 20_000),
     (Fault::Stop, 2_000, 10_000),
     (Fault::Freeze, 700, 5_000),
+    (Fault::PowerCut, 4_000, 15_000),
+    (Fault::CrashAtStart, 2_000, 10_000),
+    (Fault::KillStopping, 3_000, 12_000),
     (Fault::WallJump, 2_000, 8_000),
+    (Fault::Drift, 700, 4_000),
 ];
 
 const DISKS: &[Kind] = &[
