@@ -267,7 +267,7 @@ impl World<'_> {
     /// What a message is, from whom and for whom.
     fn addressed(&self, arrival: &Happening) -> Option<(&'static str, Option<Decree>, Party, Party)> {
         match arrival {
-            Happening::Arrive { machine, envelope } => {
+            Happening::Arrive { machine, envelope, .. } => {
                 let from = *self.places.get(&envelope.from)?;
                 let (kind, decree) = kind_of_peer_message(&envelope.body);
                 Some((kind, decree, Party::Machine(from), Party::Machine(*machine)))
@@ -301,8 +301,8 @@ impl Happening {
     /// The same message again.
     fn copy(&self) -> Option<Self> {
         match self {
-            Self::Arrive { machine, envelope } => {
-                Some(Self::Arrive { machine: *machine, envelope: envelope.clone() })
+            Self::Arrive { machine, left, envelope } => {
+                Some(Self::Arrive { machine: *machine, left: *left, envelope: envelope.clone() })
             }
             Self::ToMeta { session, message } => {
                 Some(Self::ToMeta { session: *session, message: message.clone() })

@@ -75,7 +75,12 @@ pub fn run_scenario(scenario: &Scenario, trace: &mut Trace) -> Result<Duration, 
 
 fn clock(fast: bool, settings: &replica_core::Settings) -> Clock {
     let more = if fast { u64::from(settings.clock_ratio_permille) * 1000 } else { 0 };
-    Clock { offset_ns: 1 << 40, rate_ppm: 1_000_000 + more, wall_offset_us: 1_700_000_000_000_000 }
+    Clock {
+        since: Moment::default(),
+        offset_ns: 1 << 40,
+        rate_ppm: 1_000_000 + more,
+        wall_offset_us: 1_700_000_000_000_000,
+    }
 }
 
 /// An expectation that was not met.
