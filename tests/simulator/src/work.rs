@@ -8,6 +8,7 @@ use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
 
 use crate::home::copy_of;
 use crate::machine::{Beside, Folder, Offer};
+use crate::scenario::Failure;
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, Violation, check};
 use crate::world::{Happening, World, trace};
@@ -215,6 +216,9 @@ impl World<'_> {
     }
 
     fn finish_offer(&mut self, index: usize, gpid: Gpid, at_least: Decree) -> io::Result<(MutationId, u64)> {
+        if self.script.fails(Failure::GetCheckpoint, index) {
+            return Err(io::Error::other("a scenario has it so"));
+        }
         let machine = &mut self.machines[index];
         let process = machine.process.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let hosted = process.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
@@ -264,6 +268,9 @@ impl World<'_> {
         if (offer.gpid, offer.beside.id) != (gpid, checkpoint) {
             return Ok(Err(io::ErrorKind::NotFound.into()));
         }
+        if self.script.fails(Failure::ApplyCheckpoint, index) {
+            return Ok(Err(io::Error::other("a scenario has it so")));
+        }
         let node = self.machines[index].disk.node;
         let machine = &mut self.machines[index];
         let Some(hosted) = machine.process.as_mut().and_then(|process| process.apps.get_mut(&gpid)) else {
@@ -300,7 +307,8 @@ impl World<'_> {
 
     /// What a transfer brings, if it does not break and the other node still offers it.
     fn fetched(&mut self, index: usize, from: NodeId, transfer: u64) -> Option<Offer> {
-        let broken = self.is_troubled() && self.dice.permille(self.plan.speed.broken_permille);
+        let broken = self.is_troubled() && self.dice.permille(self.plan.speed.broken_permille)
+            || self.script.fails(Failure::Transfer, index);
         let &source = self.places.get(&from)?;
         let machine = &self.machines[source];
         let open =

@@ -1,7 +1,7 @@
 //! What a scenario has in store for messages: the next one of a kind on a link is lost, late, doubled, held
 //! back, or somebody dies as it leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use words::{Command, Decree, MetaToNode, NodeToMeta, PeerMessage};
@@ -100,7 +100,20 @@ pub(crate) struct Script {
     pub(super) struck: Vec<usize>,
     pub(super) operations: super::operations::Operations,
     pub(super) sync_delays: BTreeMap<usize, Duration>,
+    /// Work that is to fail the next time, and on which machine.
+    pub(super) failures: BTreeSet<(Failure, usize)>,
     pub(super) admin: Option<meta_core::AdminReply>,
+}
+
+/// Work that a scenario can make fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Failure {
+    /// The app has no checkpoint to give to a learner.
+    GetCheckpoint,
+    /// The transfer of a checkpoint to this machine breaks.
+    Transfer,
+    /// The app does not take a checkpoint that arrived.
+    ApplyCheckpoint,
 }
 
 impl Script {
@@ -116,6 +129,11 @@ impl Script {
     /// How much later than usual the next sync of a machine's log is done.
     pub(crate) fn sync_delay(&mut self, machine: usize) -> Duration {
         self.sync_delays.remove(&machine).unwrap_or_default()
+    }
+
+    /// Whether work that is about to be finished fails.
+    pub(crate) fn fails(&mut self, what: Failure, machine: usize) -> bool {
+        self.failures.remove(&(what, machine))
     }
 
     /// The meta server answered its operator.

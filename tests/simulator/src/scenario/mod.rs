@@ -13,6 +13,6 @@ mod run;
 mod verbs;
 mod words;
 
-pub(crate) use self::arms::Script;
+pub(crate) use self::arms::{Failure, Script};
 pub use self::parse::{Scenario, scenario_files};
 pub use self::run::{ScenarioFailure, run_scenario};

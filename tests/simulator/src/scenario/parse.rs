@@ -6,7 +6,7 @@ use std::time::Duration;
 use meta_core::{BalanceKind, ProposalKind};
 use words::{Ballot, Command};
 
-use super::arms::{Arm, Order, Pattern, StrikeKind};
+use super::arms::{Arm, Failure, Order, Pattern, StrikeKind};
 use super::calm::Setup;
 use super::expect::{Condition, Wanted, When, labels};
 use super::operations::Asked;
@@ -34,6 +34,8 @@ pub(super) enum Statement {
     Disarm,
     FailSync(usize),
     FailWrite(usize),
+    FailWork(Failure, usize),
+    RotLog(usize),
     DelaySync(usize, Duration),
     SlowDisk(usize, Duration),
     Propose {
@@ -56,6 +58,8 @@ pub(super) enum Statement {
     /// An operation that must come to something before the next line.
     Do {
         asked: Asked,
+        /// How often, one after the other.
+        times: u64,
         wanted: Option<Wanted>,
     },
     Begin {
@@ -83,7 +87,7 @@ pub(super) enum Statement {
 type Parser = fn(&mut Line<'_>) -> Parsed<Statement>;
 
 /// Every verb, with its parser.
-const VERBS: [(&str, Parser); 28] = [
+const VERBS: [(&str, Parser); 32] = [
     ("form", |line| Ok(Statement::Form(line.machines()?))),
     ("start", start),
     ("stop", |line| Ok(Statement::Stop(line.machine()?))),
@@ -102,6 +106,10 @@ const VERBS: [(&str, Parser); 28] = [
     ("disarm", |_| Ok(Statement::Disarm)),
     ("fail-sync", |line| Ok(Statement::FailSync(line.machine()?))),
     ("fail-write", |line| Ok(Statement::FailWrite(line.machine()?))),
+    ("fail-checkpoint", |line| Ok(Statement::FailWork(Failure::GetCheckpoint, line.machine()?))),
+    ("break-transfer", |line| Ok(Statement::FailWork(Failure::Transfer, line.machine()?))),
+    ("fail-install", |line| Ok(Statement::FailWork(Failure::ApplyCheckpoint, line.machine()?))),
+    ("rot-log", |line| Ok(Statement::RotLog(line.machine()?))),
     ("delay-sync", |line| Ok(Statement::DelaySync(line.machine()?, by(line)?))),
     ("slow-disk", slow_disk),
     ("admin", admin),
@@ -350,8 +358,12 @@ fn asked(line: &mut Line<'_>, verb: &str) -> Parsed<Asked> {
 fn operate(line: &mut Line<'_>) -> Parsed<Statement> {
     let verb = line.verb();
     let asked = asked(line, verb)?;
+    let times = line.peek().and_then(|word| word.strip_prefix('x')?.parse().ok());
+    if times.is_some() {
+        line.next("how many times")?;
+    }
     let wanted = if line.take("=") { Some(line.outcome()?) } else { None };
-    Ok(Statement::Do { asked, wanted })
+    Ok(Statement::Do { asked, times: times.unwrap_or(1), wanted })
 }
 
 /// `begin w1 write a +5`: goes on with the next line while the operation is under way.

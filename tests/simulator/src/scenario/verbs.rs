@@ -70,6 +70,12 @@ impl World<'_> {
                 self.machines[index].disk.log.fail_next_write();
                 Ok(())
             }
+            Statement::FailWork(what, machine) => {
+                let index = self.known(*machine)?;
+                self.script.failures.insert((*what, index));
+                Ok(())
+            }
+            Statement::RotLog(machine) => self.wreck(*machine, Loss::Rot),
             Statement::DelaySync(machine, by) => {
                 let index = self.known(*machine)?;
                 self.script.sync_delays.insert(index, *by);
@@ -102,7 +108,10 @@ impl World<'_> {
                 self.tell(index, Event::Meta(MetaToNode::Command { gpid, ballot, command }));
                 Ok(())
             }
-            Statement::Do { asked, wanted } => self.operate(asked, wanted.as_ref()),
+            Statement::Do { asked, times, wanted } => {
+                (1..*times).try_for_each(|_| self.operate(asked, None))?;
+                self.operate(asked, wanted.as_ref())
+            }
             Statement::Begin { labels, asked } => labels
                 .iter()
                 .try_for_each(|label| self.begin_operation(Some(label), asked).map(|_| ()).map_err(expected)),
