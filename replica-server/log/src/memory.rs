@@ -121,6 +121,21 @@ impl MemoryFolder {
         lock(&self.faults).operations_left = Some(operations);
     }
 
+    /// An operation that changes something elsewhere on the same disk: it is counted, and fails, as one of the
+    /// folder's own.
+    ///
+    /// # Errors
+    /// After [`fail_after`](Self::fail_after) so many.
+    pub fn operate(&self) -> io::Result<()> {
+        lock(&self.faults).count()
+    }
+
+    /// Whether every operation that changes something fails from now on.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        lock(&self.faults).operations_left == Some(0)
+    }
+
     /// How many operations that change something there were, failed ones included.
     #[must_use]
     pub fn operations(&self) -> u64 {

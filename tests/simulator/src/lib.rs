@@ -16,6 +16,7 @@
 //! | `clients`, `history` | operations, their retries and outcomes; V1 to V4 |
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
+//! | `crash_points` | a run in which the power of one machine goes after its n-th disk operation |
 //! | `mask`, `shrink` | what of a failing run can be left out while it still fails |
 //! | `scenario` | the language of tests/scenarios: whoever writes one decides what goes wrong, and when |
 //! | `sometimes` | what must have happened at least once, or nothing was tested |
@@ -23,6 +24,7 @@
 mod agenda;
 mod clients;
 mod clock;
+mod crash_points;
 mod dice;
 mod ending;
 mod faults;
@@ -50,6 +52,7 @@ mod work;
 mod world;
 
 pub use clock::Moment;
+pub use crash_points::{disk_operations, run_with_cuts};
 pub use history::{End, Kind, Operation};
 pub use mask::{Mask, Numbers, Struck};
 pub use run::{Outcome, check, keep_panics, run, run_subject, run_without};

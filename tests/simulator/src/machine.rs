@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
-use replica_log::{MemoryFolder, PrepareLog};
+use replica_log::{Crash, MemoryFolder, PrepareLog};
 use replicated_app::ReplicatedApp;
 use tempfile::TempDir;
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) epoch: u64,
     pub(crate) frozen_until: Moment,
     pub(crate) slow_until: Moment,
+    /// The power goes after so many operations of the disk, again and again: each with what it does.
+    pub(crate) cuts: VecDeque<(u64, Crash)>,
     /// Something is to strike after so many more duties.
     pub(crate) strike: Option<(Strike, u32)>,
     /// The next start ends after so many changes of the log's files.
@@ -49,6 +51,8 @@ pub(crate) enum Loss {
     Kept,
     /// A power cut: all, some or none of it is lost; the last write may be torn.
     Power,
+    /// A power cut of which it is known what it does.
+    Cut(Crash),
     /// The data directory is gone.
     Everything,
     /// The files of one app are gone.
@@ -161,6 +165,24 @@ pub(crate) enum Duty {
     Reply(Token, Reply),
     Meta(NodeToMeta),
     Start(Work),
+}
+
+impl Machine {
+    /// The next of its power cuts is due after so many operations of its disk.
+    pub(crate) fn arm(&mut self) {
+        if let Some(&(operations, _)) = self.cuts.front() {
+            self.disk.log.fail_after(operations);
+        }
+    }
+
+    /// If it is for want of power that a start failed: the power is back, until the next cut.
+    pub(crate) fn cut_again(&mut self) {
+        if let Some((_, outcome)) = self.cuts.pop_front() {
+            self.disk.settled |= outcome == Crash::Lose;
+            self.disk.log.crash(outcome);
+            self.arm();
+        }
+    }
 }
 
 impl Process {

@@ -32,6 +32,7 @@ impl World<'_> {
         }
         let Ok((log, opened)) = PrepareLog::open(Arc::new((*machine.disk.log).clone()), options) else {
             // A fault of the disk that waited for its first use; the process ends, and starts again.
+            machine.cut_again();
             self.start_later(index);
             return Ok(());
         };
@@ -123,6 +124,10 @@ impl World<'_> {
             Loss::Power => {
                 let outcome = self.lose_power(index);
                 self.machines[index].disk.settled |= outcome == Crash::Lose;
+            }
+            Loss::Cut(outcome) => {
+                machine.disk.settled |= outcome == Crash::Lose;
+                machine.disk.log.crash(outcome);
             }
             Loss::App(gpid) => {
                 if machine.disk.apps.remove(&gpid).is_some() {

@@ -74,22 +74,32 @@ pub fn run_subject(subject: &impl Subject, seed: u64, trace: &mut Trace) -> Outc
 
 fn run_any(subject: &dyn AnySubject, seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
     let mut world = World::new(subject, seed, mask.clone(), trace);
+    let violation = watch(&mut world);
+    Outcome::of(world, violation)
+}
+
+/// Runs a world to its end, or to the first violation.
+pub(crate) fn watch(world: &mut World<'_>) -> Option<Violation> {
     // An assertion of the code under test is as good as a violation; the world only counts after it.
-    let result = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
-    let violation = match result {
+    match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(checked) => checked.err(),
         Err(panic) => Some(Violation { rule: "panic", what: last_panic(panic.as_ref()) }),
-    };
-    Outcome {
-        seed,
-        violation,
-        events: world.events,
-        simulated: world.now.since_start(),
-        operations: world.history.len(),
-        clients: world.clients.len(),
-        calm: world.plan.trouble,
-        struck: world.struck,
-        tally: world.tally,
+    }
+}
+
+impl Outcome {
+    pub(crate) fn of(world: World<'_>, violation: Option<Violation>) -> Self {
+        Self {
+            seed: world.seed,
+            violation,
+            events: world.events,
+            simulated: world.now.since_start(),
+            operations: world.history.len(),
+            clients: world.clients.len(),
+            calm: world.plan.trouble,
+            struck: world.struck,
+            tally: world.tally,
+        }
     }
 }
 

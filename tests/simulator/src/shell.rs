@@ -243,11 +243,15 @@ impl World<'_> {
     }
 
     /// A write or sync of the log failed: fatal to the node, never tried again as if nothing had happened (§7.1).
-    fn die_of_disk(&mut self, index: usize) -> Checked {
+    pub(crate) fn die_of_disk(&mut self, index: usize) -> Checked {
         self.tally.note(Sometimes::SyncFailed);
         // A process that ends takes nothing from the system's cache, where what was not synced looks as if it were.
-        let loss = self.dice.pick(&[Loss::Kept, Loss::Power]);
+        let loss = match self.machines[index].cuts.pop_front() {
+            Some((_, outcome)) => Loss::Cut(outcome),
+            None => self.dice.pick(&[Loss::Kept, Loss::Power]),
+        };
         self.crash(index, loss);
+        self.machines[index].arm();
         Ok(())
     }
 

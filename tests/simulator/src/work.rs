@@ -130,6 +130,9 @@ impl World<'_> {
             self.put(at, Happening::Finish { machine: index, epoch, job });
             return Ok(());
         }
+        if matches!(job, Job::Create { .. } | Job::Remove { .. }) && machine.disk.log.operate().is_err() {
+            return self.die_of_disk(index);
+        }
         let event = match job {
             Job::Create { gpid, app } => self.finish_create(index, gpid, &app)?,
             Job::Remove { gpid } => self.finish_remove(index, gpid),
@@ -159,6 +162,9 @@ impl World<'_> {
                 Event::CheckpointInstalled { gpid, signature, result }
             }
         };
+        if self.machines[index].disk.log.is_dead() {
+            return self.die_of_disk(index);
+        }
         self.hand_in(index, event);
         Ok(())
     }
@@ -208,8 +214,11 @@ impl World<'_> {
         let hosted = hosted.filter(|_| valid).ok_or(io::ErrorKind::NotFound)?;
         let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
         let id = beside.id;
+        machine.disk.log.operate()?;
         folder.put_beside(beside);
+        machine.disk.log.operate()?;
         job()?;
+        machine.disk.log.operate()?;
         folder.tidy(hosted.app.last_durable_decree());
         self.tally.note(Sometimes::CheckpointDone);
         Ok(id)
@@ -225,8 +234,11 @@ impl World<'_> {
         let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
         let durable = hosted.app.last_durable_decree();
         if durable < at_least || durable == Decree::ZERO {
+            machine.disk.log.operate()?;
             folder.put_beside(Beside { id: hosted.applied, sessions: hosted.sessions.encode() });
+            machine.disk.log.operate()?;
             hosted.app.sync_checkpoint()?;
+            machine.disk.log.operate()?;
             folder.tidy(hosted.app.last_durable_decree());
         }
         let state = hosted.app.get_checkpoint()?;
@@ -279,8 +291,14 @@ impl World<'_> {
         if hosted.applied.decree >= checkpoint.decree {
             return Ok(Err(io::Error::other("what is here is newer")));
         }
+        if machine.disk.log.operate().is_err() {
+            return Ok(Err(io::Error::other("the power went")));
+        }
         if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
             folder.put_beside(offer.beside.clone());
+        }
+        if machine.disk.log.operate().is_err() {
+            return Ok(Err(io::Error::other("the power went")));
         }
         let taken = copy_of(&offer.state)
             .and_then(|(state, _files)| hosted.app.apply_checkpoint(ApplyMode::Learn, &state));

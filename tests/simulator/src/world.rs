@@ -1,6 +1,6 @@
 //! The whole cluster, and the loop that drives it: take what comes next, let it happen, check everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use replica_core::{Event, Output};
 use words::{Envelope, Gpid, MetaToNode, NodeId, NodeToMeta, Reply};
@@ -157,6 +157,7 @@ impl<'a> World<'a> {
                 epoch: 0,
                 frozen_until: Moment::default(),
                 slow_until: Moment::default(),
+                cuts: VecDeque::new(),
                 strike: None,
                 dies_starting: None,
             });
@@ -191,7 +192,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.put(Moment::default(), Happening::StartMeta);
         for machine in 0..self.plan.machines {
             let at = Moment(self.dice.between(0, 50_000_000));
