@@ -225,6 +225,10 @@ fn narrate(state: &MetaState, command: &Command) {
         Command::SetConfiguration { gpid, configuration, cause } => {
             info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
         }
+        Command::SetReplicaCount { name, count } => info!("app `{name}`: {count} replicas wanted"),
+        Command::AcceptLoss { gpid, configuration, cause } => {
+            info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
+        }
         Command::RegisterNode(node) => info!("{} is {} at {}", node.node, node.name, node.address),
     }
 }

@@ -33,6 +33,22 @@ pub enum AdminRequest {
         /// Its name.
         name: String,
     },
+    /// Each partition of an app shall have so many replicas.
+    SetReplicaCount {
+        /// The app's name.
+        name: String,
+        /// Replicas for each partition.
+        count: u32,
+    },
+    /// The members of a partition are lost; a node leads with what it has (§4.8).
+    AcceptLoss {
+        /// The partition.
+        gpid: Gpid,
+        /// Who shall lead.
+        node: String,
+        /// The admin states that all other members are stopped, not merely cut off.
+        others_are_stopped: bool,
+    },
     /// One step of reconfiguration.
     Propose {
         /// The partition.
@@ -153,7 +169,7 @@ pub enum AdminReply {
     Created(AppInfo),
     /// To [`AdminRequest::DropApp`]: it is durable.
     Dropped,
-    /// To a proposal or a balancing action: what will happen, for people.
+    /// To a proposal, a balancing action, a replica count or a declared loss: what will happen, for people.
     Accepted(String),
     /// Nothing was done.
     Refused(AdminRefusal),

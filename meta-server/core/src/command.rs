@@ -38,6 +38,22 @@ pub enum Command {
     },
     /// A node was seen for the first time, or under a new name or address.
     RegisterNode(NodeAddress),
+    /// Each partition of the app shall have so many replicas.
+    SetReplicaCount {
+        /// The app's name.
+        name: String,
+        /// Replicas for each partition, 1 to [`MAX_REPLICAS`].
+        count: u32,
+    },
+    /// An admin gives up the members of a partition: one node goes on alone with what it has (§4.8).
+    AcceptLoss {
+        /// The partition.
+        gpid: Gpid,
+        /// What follows the current configuration: [`Configuration::after_loss`].
+        configuration: Configuration,
+        /// Why, for people.
+        cause: String,
+    },
 }
 
 /// Whether an app is there.

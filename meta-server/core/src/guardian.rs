@@ -322,7 +322,7 @@ impl View<'_> {
 
 impl NodeView {
     /// Why the replica of a member can't be counted on any more, if so.
-    fn why_lost(&self) -> Option<String> {
+    pub(crate) fn why_lost(&self) -> Option<String> {
         match (self.standing, self.replica) {
             (Standing::Dead(_), _) => Some(format!("{} is dead", self.node)),
             (_, Replica::Held { role: RoleName::Error, .. }) => {

@@ -21,6 +21,7 @@ mod cure;
 mod event;
 mod guardian;
 mod inspect;
+mod loss;
 mod machine;
 mod messages;
 mod nodes;

@@ -141,8 +141,7 @@ impl MetaCore {
         out.commit.push(command);
     }
 
-    /// Has a partition's next configuration made durable: the only way to change one. Until its outcome is known
-    /// it counts for the load of nodes, and nothing else is begun for the partition.
+    /// Has a partition's next configuration made durable: the only way to change one, but for a declared loss.
     pub(crate) fn reconfigure(
         &mut self,
         gpid: Gpid,
@@ -151,12 +150,24 @@ impl MetaCore {
         cause: String,
         out: &mut MetaOutput,
     ) {
+        self.begin_change(gpid, partition, &configuration, &cause);
+        self.commit(Command::SetConfiguration { gpid, configuration, cause }, None, out);
+    }
+
+    /// Until the outcome of a change is known it counts for the load of nodes, and nothing else is begun for the
+    /// partition.
+    pub(crate) fn begin_change(
+        &mut self,
+        gpid: Gpid,
+        partition: &mut Partition,
+        configuration: &Configuration,
+        cause: &str,
+    ) {
         assert!(partition.pending.is_none(), "one change of a partition at a time");
         let before = self.state.configuration(gpid).expect("a partition has a configuration");
-        self.nodes.reconfigured(gpid, before, &configuration);
+        self.nodes.reconfigured(gpid, before, configuration);
         partition.pending = Some(configuration.clone());
-        partition.decision.clone_from(&cause);
-        self.commit(Command::SetConfiguration { gpid, configuration, cause }, None, out);
+        cause.clone_into(&mut partition.decision);
     }
 
     fn on_committed(&mut self, now: Time, command: &Command, out: &mut MetaOutput) {
@@ -176,7 +187,17 @@ impl MetaCore {
                 reply(token, result, out);
             }
             Command::SetConfiguration { gpid, configuration, cause: _ } => {
-                self.reconfigured(now, *gpid, configuration, command, out);
+                // Refused if its app was dropped meanwhile; whoever asked is told what holds.
+                let _ = self.reconfigured(now, *gpid, configuration, command, out);
+            }
+            Command::AcceptLoss { gpid, configuration, cause } => {
+                let accepted = AdminReply::Accepted(self.state.with_names(&format!("{gpid}: {cause}")));
+                let result = self.reconfigured(now, *gpid, configuration, command, out);
+                reply(token, result.map(|()| accepted), out);
+            }
+            Command::SetReplicaCount { name, count } => {
+                let result = self.state.apply(command).map(|_| self.replica_count_set(name, *count, out));
+                reply(token, result, out);
             }
             Command::RegisterNode(address) => {
                 if self.state.apply(command).is_ok() {
@@ -194,6 +215,21 @@ impl MetaCore {
             self.dirty.insert(gpid);
         }
         AdminReply::Created(info)
+    }
+
+    /// Members are told: how many replicas are enough for a write depends on how many there should be (§3.6).
+    fn replica_count_set(&mut self, name: &str, count: u32, out: &mut MetaOutput) -> AdminReply {
+        let app = self.state.app_named(name).expect("it was just changed").info.clone();
+        for partition in 0..app.partition_count {
+            let gpid = Gpid { app: app.id, partition };
+            let members: Vec<NodeId> =
+                self.state.configuration(gpid).into_iter().flat_map(Configuration::members).collect();
+            for node in members {
+                self.tell(gpid, node, out);
+            }
+            self.dirty.insert(gpid);
+        }
+        AdminReply::Accepted(format!("`{name}`: each partition gets {count} replicas"))
     }
 
     /// The replicas of a dropped app are collected: those of members now, others as they are reported.
@@ -233,8 +269,10 @@ impl MetaCore {
         after: &Configuration,
         command: &Command,
         out: &mut MetaOutput,
-    ) {
-        let Some(before) = self.state.configuration(gpid).cloned() else { return };
+    ) -> Result<(), Refused> {
+        let Some(before) = self.state.configuration(gpid).cloned() else {
+            return Err(Refused::NoSuchPartition(gpid));
+        };
         let result = self.state.apply(command);
         let partition = self.partitions.get_mut(&gpid).expect("every partition is known");
         let counted = partition.pending.take().unwrap_or_else(|| before.clone());
@@ -254,6 +292,7 @@ impl MetaCore {
             self.tell(gpid, node, out);
         }
         self.dirty.insert(gpid);
+        result.map(|_| ())
     }
 
     fn node_registered(&mut self, now: Time, address: &NodeAddress, out: &mut MetaOutput) {

@@ -21,7 +21,7 @@ enum Verdict {
     Cure,
 }
 
-type Checked<T> = Result<T, AdminRefusal>;
+pub(crate) type Checked<T> = Result<T, AdminRefusal>;
 
 impl MetaCore {
     pub(crate) fn on_admin(
@@ -51,6 +51,17 @@ impl MetaCore {
             }
             AdminRequest::DropApp { name } => {
                 return self.commit(Command::DropApp { name }, Some(token), out);
+            }
+            AdminRequest::SetReplicaCount { name, count } => {
+                return self.commit(Command::SetReplicaCount { name, count }, Some(token), out);
+            }
+            AdminRequest::AcceptLoss { gpid, node, others_are_stopped } => {
+                match self.check_loss(now, gpid, &node, others_are_stopped) {
+                    Ok((configuration, cause)) => {
+                        return self.accept_loss(gpid, configuration, cause, token, out);
+                    }
+                    Err(refusal) => self.named(AdminReply::Refused(refusal)),
+                }
             }
             AdminRequest::Propose { gpid, kind, node } => {
                 let verdict = self.check_proposal(now, gpid, kind, &node);
@@ -92,7 +103,7 @@ impl MetaCore {
     }
 
     /// The partition, if its app is there and no change of it is under way.
-    fn partition_view(&self, now: Time, gpid: Gpid) -> Checked<(&AppInfo, View<'_>)> {
+    pub(crate) fn partition_view(&self, now: Time, gpid: Gpid) -> Checked<(&AppInfo, View<'_>)> {
         let app = self.state.app_of(gpid).filter(|app| gpid.partition < app.partition_count);
         let app = app.ok_or_else(|| {
             refusal(RefusalKind::NotFound, crate::Refused::NoSuchPartition(gpid).to_string())
@@ -169,7 +180,7 @@ impl MetaCore {
     }
 
     /// The node of that name, address or id; of several with one name, the one that is alive.
-    fn resolve<'v>(&self, given: &str, view: &'v View<'_>) -> Checked<&'v NodeView> {
+    pub(crate) fn resolve<'v>(&self, given: &str, view: &'v View<'_>) -> Checked<&'v NodeView> {
         let is_meant = |view: &&NodeView| {
             let address = self.state.node(view.node);
             address.is_some_and(|address| address.name == given || address.address == given)
@@ -267,7 +278,7 @@ fn live_primary(view: &View<'_>) -> Checked<()> {
 }
 
 /// Dead, leaving or broken nodes are given nothing to do.
-fn check_fit(target: &NodeView) -> Checked<()> {
+pub(crate) fn check_fit(target: &NodeView) -> Checked<()> {
     let node = target.node;
     match target.standing {
         _ if target.can_join() => Ok(()),
@@ -293,11 +304,11 @@ fn best_secondary(view: &View<'_>) -> Checked<NodeId> {
         .ok_or_else(|| forbidden("no live secondary can take over; add one first (add_secondary)".to_owned()))
 }
 
-fn refusal(kind: RefusalKind, message: String) -> AdminRefusal {
+pub(crate) fn refusal(kind: RefusalKind, message: String) -> AdminRefusal {
     AdminRefusal { kind, message }
 }
 
-fn forbidden(message: String) -> AdminRefusal {
+pub(crate) fn forbidden(message: String) -> AdminRefusal {
     refusal(RefusalKind::FailedPrecondition, message)
 }
 

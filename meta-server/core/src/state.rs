@@ -47,6 +47,10 @@ impl MetaState {
                 vec![self.set_configuration(*gpid, configuration)?]
             }
             Command::RegisterNode(address) => vec![Change::Node(address.clone())],
+            Command::SetReplicaCount { name, count } => self.set_replica_count(name, *count)?,
+            Command::AcceptLoss { gpid, configuration, cause: _ } => {
+                vec![self.accept_loss(*gpid, configuration)?]
+            }
         };
         for change in &changes {
             self.put(change.clone());
@@ -151,9 +155,7 @@ impl MetaState {
         if !(1..=MAX_PARTITIONS).contains(&partition_count) {
             return Err(Refused::PartitionCount(partition_count));
         }
-        if !(1..=MAX_REPLICAS).contains(&replica_count) {
-            return Err(Refused::ReplicaCount(replica_count));
-        }
+        check_replica_count(replica_count)?;
         if self.app_named(name).is_some() {
             return Err(Refused::AppExists(name.to_owned()));
         }
@@ -178,16 +180,39 @@ impl MetaState {
         Ok(vec![Change::App(AppRecord { info: app.info.clone(), status: AppStatus::Dropped })])
     }
 
+    fn set_replica_count(&self, name: &str, count: u32) -> Result<Vec<Change>, Refused> {
+        check_replica_count(count)?;
+        let app = self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))?;
+        let info = AppInfo { replica_count: count, ..app.info.clone() };
+        Ok(vec![Change::App(AppRecord { info, status: app.status })])
+    }
+
     /// Compare-and-set on the ballot (§4.1): every step of every partition's configuration passes here (S5, S6).
     fn set_configuration(&self, gpid: Gpid, next: &Configuration) -> Result<Change, Refused> {
         self.app_of(gpid).ok_or(Refused::NoSuchPartition(gpid))?;
         let current = self.configurations.get(&gpid).ok_or(Refused::NoSuchPartition(gpid))?;
         current.check_step(next).map_err(|why| Refused::IllegalStep { gpid, why })?;
+        self.put_configuration(gpid, next)
+    }
+
+    /// The one step that S6 does not bind: an admin declared the loss, based on the ballot that he saw (§4.8).
+    fn accept_loss(&self, gpid: Gpid, next: &Configuration) -> Result<Change, Refused> {
+        self.app_of(gpid).ok_or(Refused::NoSuchPartition(gpid))?;
+        let current = self.configurations.get(&gpid).ok_or(Refused::NoSuchPartition(gpid))?;
+        current.check_loss(next).map_err(|why| Refused::IllegalStep { gpid, why })?;
+        self.put_configuration(gpid, next)
+    }
+
+    fn put_configuration(&self, gpid: Gpid, next: &Configuration) -> Result<Change, Refused> {
         if let Some(node) = next.members().find(|node| !self.nodes.contains_key(node)) {
             return Err(Refused::UnknownNode(node));
         }
         Ok(Change::Configuration { gpid, configuration: next.clone() })
     }
+}
+
+fn check_replica_count(count: u32) -> Result<(), Refused> {
+    if (1..=MAX_REPLICAS).contains(&count) { Ok(()) } else { Err(Refused::ReplicaCount(count)) }
 }
 
 /// Names travel into command lines, file names and metrics: a small set of characters is safe in all of them.

@@ -23,6 +23,13 @@ fn set(ballot: u64, primary: u128, secondaries: &[u128]) -> Command {
     Command::SetConfiguration { gpid: Gpid::new(1, 0), configuration, cause: "a test".to_owned() }
 }
 
+fn lose(ballot: u64, primary: u128, secondaries: &[u128]) -> Command {
+    let Command::SetConfiguration { gpid, configuration, cause } = set(ballot, primary, secondaries) else {
+        unreachable!("as it was made")
+    };
+    Command::AcceptLoss { gpid, configuration, cause }
+}
+
 fn state(commands: &[Command]) -> MetaState {
     let mut state = MetaState::default();
     for command in commands {
@@ -53,6 +60,12 @@ fn a_refused_command_changes_nothing() {
         (set(3, 1, &[2, 2]), step(IllegalStep::Twice)),
         (set(3, 2, &[1, 3]), step(IllegalStep::MoreThanOneChange)),
         (set(3, 1, &[2, 9]), Refused::UnknownNode(NodeId(9))),
+        (lose(3, 9, &[]), Refused::UnknownNode(NodeId(9))),
+        (lose(2, 3, &[]), step(IllegalStep::Ballot)),
+        (lose(4, 3, &[]), step(IllegalStep::Ballot)),
+        (lose(3, 3, &[1]), step(IllegalStep::MoreThanOneChange)),
+        (Command::SetReplicaCount { name: "a".to_owned(), count: 0 }, Refused::ReplicaCount(0)),
+        (Command::SetReplicaCount { name: "b".to_owned(), count: 2 }, Refused::NoSuchApp("b".to_owned())),
         (create("a"), Refused::AppExists("a".to_owned())),
         (Command::DropApp { name: "b".to_owned() }, Refused::NoSuchApp("b".to_owned())),
     ] {
@@ -80,8 +93,9 @@ fn a_dropped_app_keeps_its_ballots_and_its_number() {
 /// keeps, and by the values read back.
 #[test]
 fn commands_changes_and_values_lead_to_one_state() {
-    let commands =
-        [create("a"), register(1), register(2), set(1, 1, &[]), set(2, 1, &[2]), create("b"), register(1)];
+    let more = Command::SetReplicaCount { name: "a".to_owned(), count: 5 };
+    let [one, two] = [register(1), register(2)];
+    let commands = [create("a"), one, two, set(1, 1, &[]), lose(2, 2, &[]), create("b"), more, register(1)];
     let mut by_commands = MetaState::default();
     let mut by_changes = MetaState::default();
     for command in &commands {

@@ -105,6 +105,28 @@ impl Configuration {
         next
     }
 
+    /// The next configuration after all members were given up: `node` goes on alone (§4.8).
+    #[must_use]
+    pub fn after_loss(&self, node: NodeId) -> Self {
+        Self { ballot: self.ballot.next(), primary: Some(node), secondaries: Vec::new() }
+    }
+
+    /// Whether `next` may follow this configuration because an admin gave its members up (§4.8).
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check_loss(&self, next: &Self) -> Result<(), IllegalStep> {
+        if next.ballot != self.ballot.next() {
+            return Err(IllegalStep::Ballot);
+        }
+        match next.primary {
+            // A partition that never had a member lost none.
+            Some(_) if next.secondaries.is_empty() && !self.is_empty() => Ok(()),
+            Some(_) => Err(IllegalStep::MoreThanOneChange),
+            None => Err(IllegalStep::PrimaryWasNoMember),
+        }
+    }
+
     /// Whether `next` may follow this configuration: one legal step (S5, S6).
     ///
     /// # Errors
@@ -197,5 +219,15 @@ mod tests {
         assert_eq!(now.check_step(&of(4, 1, &[2, 3, 4])), Err(IllegalStep::MoreThanOneChange));
         assert_eq!(Configuration::default().check_step(&of(1, 1, &[2])), Err(IllegalStep::MoreThanOneChange));
         assert_eq!(Configuration::default().check_step(&of(1, 1, &[])), Ok(()));
+    }
+
+    #[test]
+    fn a_declared_loss_leaves_one_member() {
+        let now = of(3, 1, &[2]);
+        assert_eq!(now.after_loss(NodeId(9)).to_string(), "{4,r9,[]}");
+        assert_eq!(now.check_loss(&now.after_loss(NodeId(9))), Ok(()));
+        assert_eq!(now.check_loss(&of(3, 9, &[])), Err(IllegalStep::Ballot));
+        assert_eq!(now.check_loss(&of(4, 9, &[1])), Err(IllegalStep::MoreThanOneChange));
+        assert_eq!(Configuration::default().check_loss(&of(1, 9, &[])), Err(IllegalStep::MoreThanOneChange));
     }
 }

@@ -313,7 +313,10 @@ impl NodeCore {
     fn on_configuration(&mut self, now: Now, partition: PartitionConfiguration, out: &mut Output) {
         let PartitionConfiguration { gpid, app, configuration } = partition;
         if self.replicas.contains_key(&gpid) {
-            return self.with(now, gpid, out, |r, step| r.on_configuration(step, &configuration));
+            return self.with(now, gpid, out, |r, step| {
+                r.on_app(app);
+                r.on_configuration(step, &configuration);
+            });
         }
         let first =
             Configuration { ballot: Ballot(1), primary: Some(self.identity.node), secondaries: Vec::new() };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use words::{Command, Configuration, NodeId, NodeToMeta, Proposal, Signature, Time};
+use words::{AppInfo, Command, Configuration, NodeId, NodeToMeta, Proposal, Signature, Time};
 
 use super::primary::Primary;
 use super::progress::Progress;
@@ -45,6 +45,11 @@ impl Replica {
         } else {
             self.adopt(step, configuration.clone());
         }
+    }
+
+    /// The app as the meta server describes it now: its number of replicas can change (§3.6).
+    pub(crate) fn on_app(&mut self, app: AppInfo) {
+        self.app = app;
     }
 
     /// What could not be acted on can be now.
