@@ -15,6 +15,9 @@ use crate::violation::Checked;
 use crate::witness::{OpId, tagged};
 use crate::world::{Answer, Happening, World, trace};
 
+/// Clients come this long after their app.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+
 /// One client of one partition.
 pub(crate) struct Client {
     gpid: Gpid,
@@ -49,12 +52,13 @@ pub(crate) enum Sent {
 }
 
 impl World<'_> {
-    pub(crate) fn begin_clients(&mut self) {
-        let count = self.plan.clients.max(self.gpids.len());
-        for client in 0..count {
+    /// So many clients come to these partitions.
+    pub(crate) fn begin_clients(&mut self, gpids: &[Gpid], count: usize) {
+        for index in 0..count {
+            let client = self.clients.len();
             let guess = self.dice.index(self.machines.len());
             self.clients.push(Client {
-                gpid: self.gpids[client % self.gpids.len()],
+                gpid: gpids[index % gpids.len()],
                 guess,
                 session: None,
                 opening: false,
@@ -62,7 +66,7 @@ impl World<'_> {
                 incomplete: BTreeSet::new(),
             });
             for _ in 0..self.plan.habits.depth {
-                let at = Moment(100_000_000) + self.dice.around(self.plan.habits.think);
+                let at = self.now + FIRST_LOOK + self.dice.around(self.plan.habits.think);
                 self.put(at, Happening::Think { client });
             }
         }
@@ -70,8 +74,8 @@ impl World<'_> {
 
     /// A client begins its next operation.
     pub(crate) fn on_think(&mut self, client: usize) -> Checked {
-        if self.ending.is_quiet() {
-            return Ok(());
+        if self.ending.is_quiet() || !self.gpids.contains(&self.clients[client].gpid) {
+            return Ok(()); // all is over, or the app is gone
         }
         if self.is_troubled() && self.mask.silences(client) {
             self.put(Moment::default() + self.plan.trouble, Happening::Think { client });

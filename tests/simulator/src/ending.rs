@@ -16,7 +16,6 @@ const RECOVERY: Duration = Duration::from_secs(60);
 
 /// How far recovery has come.
 pub(crate) struct Ending {
-    pub(crate) app_created: bool,
     began: Option<Moment>,
     /// Whether each partition served a write and a read that began after the last fault.
     served: BTreeMap<Gpid, (bool, bool)>,
@@ -27,11 +26,17 @@ pub(crate) struct Ending {
 impl Ending {
     pub(crate) fn new(gpids: &[Gpid]) -> Self {
         Self {
-            app_created: false,
             began: None,
             served: gpids.iter().map(|&gpid| (gpid, (false, false))).collect(),
             quiet: false,
             over: false,
+        }
+    }
+
+    /// These partitions are to serve, too.
+    pub(crate) fn want(&mut self, gpids: &[Gpid]) {
+        for &gpid in gpids {
+            self.served.entry(gpid).or_default();
         }
     }
 
@@ -70,7 +75,7 @@ impl Ending {
 impl World<'_> {
     /// Looks whether everybody is well.
     pub(crate) fn on_visit(&mut self) -> Checked {
-        let mut complaint = None;
+        let mut complaint = self.complaint_about_apps();
         for gpid in self.gpids.clone() {
             if complaint.is_none() && self.can_live(gpid) {
                 complaint = self.complaint(gpid)?.map(|what| format!("{gpid} {what}"));
@@ -125,7 +130,8 @@ impl World<'_> {
         let Some(configuration) = self.meta.configuration(gpid) else {
             return Some("was never created".to_owned());
         };
-        let target = (self.plan.replicas as usize).min(self.machines.len());
+        let wanted = self.meta.durable.app(gpid.app).map_or(0, |app| app.info.replica_count as usize);
+        let target = wanted.min(self.machines_here());
         (configuration.len() != target).then(|| format!("is {configuration}, {target} replicas are wanted"))
     }
 

@@ -11,6 +11,7 @@ use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
 
 mod disks;
+mod machines;
 mod network;
 mod nodes;
 mod numbered;
@@ -38,8 +39,9 @@ impl World<'_> {
             Fault::SlowDisk => self.slow_disk(victim),
             Fault::Wipe => self.damage(victim, Loss::Everything),
             Fault::LoseApp => {
-                let gpid = self.dice.pick(&self.gpids);
-                self.damage(victim, Loss::App(gpid));
+                if let Some(gpid) = self.some_partition() {
+                    self.damage(victim, Loss::App(gpid));
+                }
             }
             Fault::Rot => self.damage(victim, Loss::Rot),
             Fault::SyncFails => self.fail_a_sync(victim),
@@ -49,6 +51,12 @@ impl World<'_> {
             Fault::PowerCut => self.cut_power(),
             Fault::CrashAtStart => self.crash_at_start(victim),
             Fault::KillStopping => self.kill_stopping(victim),
+            Fault::Order => self.order_anything(),
+            Fault::Join => self.join()?,
+            Fault::Empty => self.begin_to_empty(victim),
+            Fault::Leave => self.take_away(victim),
+            Fault::DropApp => self.drop_something(),
+            Fault::Resize => self.change_replica_count(),
             Fault::WallJump => self.jump(victim),
             Fault::Drift => self.drift(victim)?,
         }
@@ -58,8 +66,9 @@ impl World<'_> {
     /// Trouble finds primaries more often than others: that is where it hurts.
     fn victim(&mut self) -> usize {
         let anyone = self.dice.index(self.machines.len());
-        let gpid = self.dice.pick(&self.gpids);
-        if self.dice.permille(400) { self.primary_of(gpid).unwrap_or(anyone) } else { anyone }
+        let gpid = self.some_partition();
+        let primary = gpid.and_then(|gpid| self.primary_of(gpid));
+        if self.dice.permille(400) { primary.unwrap_or(anyone) } else { anyone }
     }
 
     fn befall_provoked(&mut self, index: usize) {

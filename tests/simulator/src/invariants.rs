@@ -37,6 +37,8 @@ struct Partition {
     configurations: BTreeMap<Ballot, Configuration>,
     /// What was proposed under each ballot (S8): one identity for a decree.
     proposed: BTreeMap<(Ballot, Decree), MutationId>,
+    /// Its app was dropped: its replicas are being collected, so what they hold proves nothing any more.
+    dropped: bool,
 }
 
 impl Partition {
@@ -67,6 +69,11 @@ impl Truth {
         self.partitions.entry(gpid).or_default()
     }
 
+    /// An app was dropped.
+    pub(crate) fn drop_partition(&mut self, gpid: Gpid) {
+        self.partition(gpid).dropped = true;
+    }
+
     /// What was found where nothing could be returned.
     pub(crate) fn verdict(&mut self) -> Checked {
         self.found.take().map_or(Ok(()), Err)
@@ -83,15 +90,13 @@ impl Truth {
 
     /// A node took a step: each of its replicas is looked at.
     pub(crate) fn after_step(&mut self, index: usize, scene: Scene<'_>) -> Checked {
-        let gpids: Vec<Gpid> = self.partitions.keys().copied().collect();
+        let Some(process) = &mut scene.machines[index].process else { return Ok(()) };
+        let core = &process.core;
+        process.seen.retain(|&gpid, _| core.replica(gpid).is_some());
+        let gpids: Vec<Gpid> = core.replicas().map(Replica::gpid).collect();
         for gpid in gpids {
             let process = scene.machines[index].process.as_ref();
-            let Some(replica) = process.and_then(|process| process.core.replica(gpid)) else {
-                if let Some(process) = &mut scene.machines[index].process {
-                    process.seen.remove(&gpid);
-                }
-                continue;
-            };
+            let Some(replica) = process.and_then(|process| process.core.replica(gpid)) else { continue };
             let before = process.and_then(|process| process.seen.get(&gpid).copied());
             let seen = self.look(index, &scene, gpid, replica, before)?;
             let slow = scene.machines[index].slow_until > scene.now;
@@ -203,6 +208,9 @@ impl Truth {
         let adding = process.adding.get(&gpid).map(|&(_, node)| node);
         let members = replica.configuration().members().chain(adding);
         let partition = self.partition(gpid);
+        if partition.dropped {
+            return Ok(());
+        }
         // Who left since may be collected, before the acknowledgement that it gave arrives.
         let latest = partition.configurations.last_key_value().map(|(_, latest)| latest);
         let left = |node| latest.is_some_and(|l| l.ballot > replica.ballot() && !l.is_member(node));
@@ -305,6 +313,9 @@ impl Truth {
             format!("{node} acknowledges {gpid} under ballot {ballot}, and only {durable} is durable")
         })?;
         let partition = self.partition(gpid);
+        if partition.dropped {
+            return Ok(());
+        }
         let proposed = partition.proposed.get(&(ballot, confirmed)).or(partition.committed.get(&confirmed));
         let Some(&id) = proposed else { return Ok(()) };
         check(machine.disk.holds(gpid, id), "S8", || {
@@ -324,7 +335,8 @@ impl Truth {
         (added, committed): (NodeId, Decree),
     ) -> Checked {
         let partition = self.partition(gpid);
-        if partition.configurations.last_key_value().is_some_and(|(&latest, _)| latest > based_on) {
+        let deposed = partition.configurations.last_key_value().is_some_and(|(&latest, _)| latest > based_on);
+        if deposed || partition.dropped {
             return Ok(()); // of a primary that was deposed: nothing will come of it
         }
         let Some(&id) = partition.committed.get(&committed) else { return Ok(()) };

@@ -22,6 +22,7 @@
 //! | `sometimes` | what must have happened at least once, or nothing was tested |
 
 mod agenda;
+mod apps;
 mod clients;
 mod clock;
 mod crash_points;

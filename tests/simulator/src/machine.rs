@@ -33,6 +33,18 @@ pub(crate) struct Machine {
     pub(crate) strike: Option<(Strike, u32)>,
     /// The next start ends after so many changes of the log's files.
     pub(crate) dies_starting: Option<(u64, Loss)>,
+    pub(crate) presence: Presence,
+}
+
+/// Whether a machine belongs to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Not yet.
+    Spare,
+    /// It does.
+    Here,
+    /// Not any more; it never comes back.
+    Gone,
 }
 
 /// What can strike in the middle of the carrying out of an output.
@@ -319,10 +331,10 @@ impl Disk {
 
 /// The app that the simulation runs.
 pub(crate) const APP_TYPE: &str = "tally";
-/// Its one instance.
+/// Its first instance.
 pub(crate) const APP_NAME: &str = "tally.instance0";
 
 /// Whether an app's description is the one that was asked for.
 pub(crate) fn is_ours(app: &AppInfo) -> bool {
-    app.app_type == APP_TYPE && app.name == APP_NAME
+    app.app_type == APP_TYPE && app.name.starts_with(APP_TYPE)
 }

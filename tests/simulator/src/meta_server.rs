@@ -10,7 +10,7 @@ use replica_core::Event;
 use words::{Configuration, Gpid, MetaToNode, NodeId, NodeToMeta, Proposal};
 
 use crate::clock::{Clock, Moment};
-use crate::machine::{APP_NAME, APP_TYPE};
+use crate::machine::APP_TYPE;
 use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
@@ -115,8 +115,30 @@ impl World<'_> {
                 }
             }
         } else {
-            // A refusal changes nothing; the core hears of the command all the same.
-            let _ = self.meta.durable.apply(command);
+            self.make_another_durable(command);
+        }
+    }
+
+    /// A refusal changes nothing; the core hears of the command all the same.
+    fn make_another_durable(&mut self, command: &Command) {
+        let before = match command {
+            Command::DropApp { name } => self.meta.durable.app_named(name).map(|app| app.info.clone()),
+            _ => None,
+        };
+        if self.meta.durable.apply(command).is_err() {
+            return;
+        }
+        match command {
+            Command::CreateApp { name, .. } => {
+                let created = self.meta.durable.app_named(name).map(|app| app.info.clone());
+                self.on_app_created(&created.expect("it was just created"));
+            }
+            Command::DropApp { .. } => self.on_app_dropped(&before.expect("it was there")),
+            Command::SetReplicaCount { name, count } => {
+                trace!(self, "meta", "{count} replicas for {name}");
+                self.tally.note(Sometimes::ReplicaCountChanged);
+            }
+            _ => {}
         }
     }
 
@@ -154,8 +176,10 @@ impl World<'_> {
         }
         for (_, reply) in output.replies.drain(..) {
             trace!(self, "meta", "   reply {reply:?}");
-            if matches!(reply, AdminReply::Created(_)) {
-                self.ending.app_created = true;
+            match reply {
+                AdminReply::Accepted(_) => self.tally.note(Sometimes::Ordered),
+                AdminReply::Refused(_) => self.tally.note(Sometimes::OrderRefused),
+                _ => {}
             }
             self.script.on_admin(reply);
         }
@@ -331,21 +355,6 @@ impl World<'_> {
         self.meta.last_token += 1;
         let token = self.meta.last_token;
         self.step_meta(MetaEvent::Admin { token, request });
-    }
-
-    /// Asks for the app until it is there.
-    pub(crate) fn create_app(&mut self) -> Checked {
-        if !self.ending.app_created {
-            self.ask_meta(AdminRequest::CreateApp {
-                name: APP_NAME.to_owned(),
-                app_type: APP_TYPE.to_owned(),
-                partition_count: self.plan.partitions,
-                replica_count: self.plan.replicas,
-            });
-            self.ending.app_created = self.meta.durable.app_named(APP_NAME).is_some();
-            self.put(self.now + Duration::from_millis(500), Happening::CreateApp);
-        }
-        Ok(())
     }
 
     /// An operator moves a role from one machine to another; whether that makes sense is the meta server's to

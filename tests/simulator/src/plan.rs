@@ -21,8 +21,12 @@ pub(crate) struct Plan {
     pub(crate) machines: usize,
     /// Replicas that each partition should have.
     pub(crate) replicas: u32,
-    /// Partitions of the one app.
+    /// Partitions of the first app.
     pub(crate) partitions: u32,
+    /// Apps that are created later.
+    pub(crate) more_apps: Vec<AnotherApp>,
+    /// Machines that may join later.
+    pub(crate) spares: usize,
     /// Clients.
     pub(crate) clients: usize,
     /// How clients behave.
@@ -47,6 +51,17 @@ pub(crate) struct Plan {
     pub(crate) refused_permille: u32,
 }
 
+/// An app that is created while the cluster runs.
+#[derive(Clone, Debug)]
+pub(crate) struct AnotherApp {
+    /// Its partitions.
+    pub(crate) partitions: u32,
+    /// Replicas that each of them should have.
+    pub(crate) replicas: u32,
+    /// When it is first asked for.
+    pub(crate) at: Duration,
+}
+
 impl Plan {
     /// What this seed decides.
     #[must_use]
@@ -66,13 +81,16 @@ impl Plan {
     }
 
     fn draw_any(dice: &mut Dice) -> Self {
-        let machines = dice.pick(&[3, 3, 4, 5]);
-        let settings = tuning::settings(dice);
+        let machines = dice.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 4, 5, 6, 7]);
+        let mut settings = tuning::settings(dice);
+        settings.mutation_2pc_min_replica_count = settings.mutation_2pc_min_replica_count.min(machines);
         let delay = Duration::from_millis(dice.pick(&[300, 3_000]));
         Self {
             machines,
-            replicas: dice.pick(&[1, 2, 3, 3, 3]),
+            spares: dice.pick(&[0, 0, 0, 1, 2]),
+            replicas: dice.pick(&[1, 2, 3, 3, 3, 3, 4, 5]),
             partitions: dice.pick(&[1, 1, 2, 3]),
+            more_apps: more_apps(dice),
             clients: dice.pick(&[2, 3, 5]),
             habits: tuning::habits(dice),
             meta: crate::meta_server::settings(&settings, delay),
@@ -88,6 +106,17 @@ impl Plan {
     }
 }
 
+/// None as a rule, or one or two.
+fn more_apps(dice: &mut Dice) -> Vec<AnotherApp> {
+    let count = dice.pick(&[0, 0, 0, 0, 1, 2]);
+    let another = |dice: &mut Dice| AnotherApp {
+        partitions: dice.pick(&[1, 1, 2, 3]),
+        replicas: dice.pick(&[1, 2, 3, 3, 4]),
+        at: Duration::from_millis(dice.between(500, 8_000)),
+    };
+    (0..count).map(|_| another(dice)).collect()
+}
+
 impl Plan {
     /// A run in which members come and go all the time, checkpoints are taken and learned all the time, and
     /// somebody deposed goes on for long without hearing of it: what takes a chain of changes happens here.
@@ -95,6 +124,7 @@ impl Plan {
         self.machines = dice.pick(&[3, 4]);
         self.replicas = dice.pick(&[2, 2, 3]);
         self.partitions = 1;
+        self.more_apps.clear();
         self.habits.think = Duration::from_millis(dice.pick(&[40, 120]));
         self.settings.window = dice.pick(&[4, 64]);
         self.settings.list_tail = self.settings.window * 2 + 1;

@@ -10,7 +10,7 @@ use replicated_app::ReplicatedApp;
 use words::{Gpid, Life, MutationId};
 
 use crate::clock::Moment;
-use crate::machine::{Disk, Loss, Process};
+use crate::machine::{Disk, Loss, Presence, Process};
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, check};
 use crate::world::{Answer, Happening, World, trace};
@@ -18,7 +18,7 @@ use crate::world::{Answer, Happening, World, trace};
 impl World<'_> {
     /// A node's process starts with whatever its disk holds.
     pub(crate) fn start(&mut self, index: usize) -> Checked {
-        if self.machines[index].process.is_some() {
+        if self.machines[index].process.is_some() || self.machines[index].presence != Presence::Here {
             return Ok(());
         }
         let machine = &mut self.machines[index];
@@ -138,7 +138,7 @@ impl World<'_> {
             Loss::Rot => {
                 if rot(&machine.disk.log, number) {
                     self.tally.note(Sometimes::BitRot);
-                    machine.disk.doubtful.extend(&self.gpids);
+                    machine.disk.doubtful.extend(self.gpids.iter().chain(&self.dropped));
                 }
             }
             Loss::Everything => {
@@ -216,7 +216,7 @@ impl World<'_> {
         Ok(())
     }
 
-    fn end_process(&mut self, index: usize) {
+    pub(crate) fn end_process(&mut self, index: usize) {
         let machine = &mut self.machines[index];
         machine.epoch += 1;
         machine.strike = None;

@@ -66,6 +66,14 @@ sometimes! {
     CrashStarting: "a node died while it started",
     KilledStopping: "a node died while it stopped gracefully",
     Drifted: "a clock changed its rate",
+    AnotherApp: "another app was created while the cluster ran",
+    AppDropped: "an app was dropped",
+    ReplicaCountChanged: "an operator changed the number of replicas",
+    Ordered: "an operator's order was taken up",
+    OrderRefused: "an operator's order was refused",
+    MachineJoined: "a machine joined",
+    MachineEmptied: "a machine was emptied by an operator",
+    MachineGone: "a machine was taken away for good",
     StaleLife: "a message for an earlier life was dropped",
 }
 

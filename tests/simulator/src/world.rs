@@ -6,6 +6,7 @@ use replica_core::{Event, Output};
 use words::{Envelope, Gpid, MetaToNode, NodeId, NodeToMeta, Reply};
 
 use crate::agenda::Agenda;
+use crate::apps::WantedApp;
 use crate::clients::{Client, Running, Sent};
 use crate::clock::{Clock, Moment};
 use crate::dice::Dice;
@@ -13,7 +14,7 @@ use crate::ending::Ending;
 use crate::faults::Count;
 use crate::history::History;
 use crate::invariants::Truth;
-use crate::machine::{Disk, Machine};
+use crate::machine::{Disk, Machine, Presence};
 use crate::mask::{Mask, Struck};
 use crate::meta_server::MetaServer;
 use crate::network::Network;
@@ -40,7 +41,11 @@ pub(crate) struct World<'a> {
     /// On which machine each node's data directory is, or was.
     pub(crate) places: BTreeMap<NodeId, usize>,
     pub(crate) meta: MetaServer,
+    /// Partitions of apps that are there; those of the first app from the beginning.
     pub(crate) gpids: Vec<Gpid>,
+    /// Partitions of apps that were dropped.
+    pub(crate) dropped: Vec<Gpid>,
+    pub(crate) apps: Vec<WantedApp>,
     pub(crate) clients: Vec<Client>,
     pub(crate) running: BTreeMap<OpId, Running>,
     pub(crate) subject: &'a dyn AnySubject,
@@ -91,8 +96,12 @@ pub(crate) enum Happening {
     Kill { machine: usize, epoch: u64 },
     /// The meta server starts.
     StartMeta,
-    /// An operator wants the app to exist.
-    CreateApp,
+    /// An operator wants an app to exist.
+    WantApp { app: usize },
+    /// An operator wants an app to be gone.
+    DropApp { app: usize },
+    /// An operator empties a machine, and then takes it away for good.
+    Empty { machine: usize, until: Moment },
     /// A client wants to do something.
     Think { client: usize },
     /// A client tries its operation (again).
@@ -147,7 +156,8 @@ impl<'a> World<'a> {
     ) -> Self {
         let mut places = BTreeMap::new();
         let mut machines = Vec::new();
-        for index in 0..plan.machines {
+        let all = plan.machines + plan.spares;
+        for index in 0..all {
             let node = NodeId(index as u128 + 1);
             places.insert(node, index);
             machines.push(Machine {
@@ -160,6 +170,7 @@ impl<'a> World<'a> {
                 cuts: VecDeque::new(),
                 strike: None,
                 dies_starting: None,
+                presence: if index < plan.machines { Presence::Here } else { Presence::Spare },
             });
         }
         let gpids: Vec<Gpid> = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
@@ -167,7 +178,7 @@ impl<'a> World<'a> {
         Self {
             now: Moment::default(),
             agenda: Agenda::default(),
-            network: Network::new(plan.machines, plan.weather.clone()),
+            network: Network::new(all, plan.weather.clone()),
             meta: MetaServer::new(meta_clock),
             clients: Vec::new(),
             running: BTreeMap::new(),
@@ -188,6 +199,8 @@ impl<'a> World<'a> {
             machines,
             places,
             gpids,
+            dropped: Vec::new(),
+            apps: Vec::new(),
             trace,
         }
     }
@@ -198,8 +211,9 @@ impl<'a> World<'a> {
             let at = Moment(self.dice.between(0, 50_000_000));
             self.put(at, Happening::Start { machine });
         }
-        self.put(Moment(1_000_000), Happening::CreateApp);
-        self.begin_clients();
+        self.begin_apps();
+        let clients = self.plan.clients.max(self.gpids.len());
+        self.begin_clients(&self.gpids.clone(), clients);
         for (fault, mean) in self.plan.faults.clone() {
             let first = Moment(300_000_000) + self.dice.around(mean);
             self.put(first, Happening::Trouble(fault));
@@ -250,7 +264,9 @@ impl<'a> World<'a> {
             Happening::Start { machine } => self.start(machine),
             Happening::Kill { machine, epoch } => self.on_kill(machine, epoch),
             Happening::StartMeta => self.start_meta(),
-            Happening::CreateApp => self.create_app(),
+            Happening::WantApp { app } => self.on_want_app(app),
+            Happening::DropApp { app } => self.on_drop_app(app),
+            Happening::Empty { machine, until } => self.on_empty(machine, until),
             Happening::Think { client } => self.on_think(client),
             Happening::Try { op } => self.on_try(op),
             Happening::Request { machine, op, attempt, request } => {

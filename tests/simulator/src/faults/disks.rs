@@ -2,7 +2,7 @@
 
 use words::{Gpid, NodeId};
 
-use crate::machine::Loss;
+use crate::machine::{Loss, Presence};
 use crate::world::{World, trace};
 
 impl World<'_> {
@@ -21,11 +21,15 @@ impl World<'_> {
     /// Data are lost, if each partition keeps another member of its configuration that has them: what all have
     /// lost stays lost (§4.8).
     pub(super) fn damage(&mut self, index: usize, loss: Loss) {
-        let node = self.machines[index].disk.node;
-        let spared = self.gpids.iter().all(|&gpid| !self.is_last_member(gpid, node));
-        if spared {
+        if self.can_be_spared(index) {
             self.crash(index, loss);
         }
+    }
+
+    /// Whether each partition has another member that has its data.
+    pub(super) fn can_be_spared(&self, index: usize) -> bool {
+        let node = self.machines[index].disk.node;
+        self.gpids.iter().all(|&gpid| !self.is_last_member(gpid, node))
     }
 
     pub(super) fn is_last_member(&self, gpid: Gpid, node: NodeId) -> bool {
@@ -39,7 +43,8 @@ impl World<'_> {
         self.places.get(&node).is_some_and(|&place| {
             let disk = &self.machines[place].disk;
             // A member whose broken replica was collected before it heard that it is one has nothing.
-            disk.node == node && disk.shadow.contains_key(&gpid) && !disk.doubtful.contains(&gpid)
+            let here = self.machines[place].presence == Presence::Here;
+            here && disk.node == node && disk.shadow.contains_key(&gpid) && !disk.doubtful.contains(&gpid)
         })
     }
 }

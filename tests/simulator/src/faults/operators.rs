@@ -2,10 +2,24 @@
 
 use std::time::Duration;
 
-use meta_core::BalanceKind;
+use meta_core::{AdminRequest, BalanceKind, ProposalKind};
+use words::Gpid;
 
+use crate::machine::{APP_NAME, APP_TYPE};
+use crate::power::name;
 use crate::sometimes::Sometimes;
 use crate::world::{Happening, World, trace};
+
+const PROPOSALS: [&str; 7] = [
+    "assign_primary",
+    "upgrade_to_primary",
+    "add_secondary",
+    "upgrade_to_secondary",
+    "downgrade_to_secondary",
+    "downgrade_to_inactive",
+    "remove",
+];
+const BALANCES: [&str; 3] = ["move_pri", "copy_pri", "copy_sec"];
 
 impl World<'_> {
     pub(super) fn kill_meta(&mut self) {
@@ -16,7 +30,7 @@ impl World<'_> {
     }
 
     pub(super) fn move_something(&mut self) {
-        let gpid = self.dice.pick(&self.gpids);
+        let Some(gpid) = self.some_partition() else { return };
         let kind = self.dice.pick(&[
             BalanceKind::MovePrimary,
             BalanceKind::MovePrimary,
@@ -33,5 +47,45 @@ impl World<'_> {
         let to = self.dice.index(self.machines.len());
         trace!(self, "operator", "{kind:?} of {gpid} from machine {from} to {to}");
         self.balance(gpid, kind, from, to);
+    }
+
+    /// Any command of any kind, for any partition and node, also for some that never were.
+    pub(super) fn order_anything(&mut self) {
+        let gpid = self.some_partition().unwrap_or(Gpid::new(7, 0));
+        let gpid = if self.dice.permille(50) { Gpid::new(1, 99) } else { gpid };
+        let (node, other) = (self.any_name(), self.any_name());
+        let kind: ProposalKind = self.dice.pick(&PROPOSALS).parse().expect("a type that there is");
+        let action: BalanceKind = self.dice.pick(&BALANCES).parse().expect("a type that there is");
+        let app = self.dice.pick(&[APP_NAME, "tally.instance1", "nobody"]).to_owned();
+        let request = match self.dice.index(12) {
+            0 => AdminRequest::ListNodes,
+            1 => AdminRequest::ListApps,
+            2 => AdminRequest::DescribeApp { name: app },
+            // Of that name there is one already, or it can't be.
+            3 => AdminRequest::CreateApp {
+                name: self.dice.pick(&[APP_NAME, "", "../tally", "Tally"]).to_owned(),
+                app_type: self.dice.pick(&[APP_TYPE, "abacus"]).to_owned(),
+                partition_count: self.dice.pick(&[0, 1, 1_000_000]),
+                replica_count: self.dice.pick(&[0, 1, 3, 100]),
+            },
+            4 => AdminRequest::DropApp { name: "nobody".to_owned() },
+            // Without the statement that the others are stopped: always refused.
+            5 => AdminRequest::AcceptLoss { gpid, node, others_are_stopped: false },
+            6 | 7 => AdminRequest::Balance { gpid, kind: action, from: node, to: other },
+            _ => AdminRequest::Propose { gpid, kind, node },
+        };
+        trace!(self, "operator", "{request:?}");
+        self.ask_meta(request);
+    }
+
+    /// A node by its name or its id, also one that never was.
+    fn any_name(&mut self) -> String {
+        let index = self.dice.index(self.machines.len());
+        match self.dice.index(10) {
+            0 => "replica99".to_owned(),
+            1 => String::new(),
+            2..5 => self.machines[index].disk.node.to_string(),
+            _ => name(index),
+        }
     }
 }

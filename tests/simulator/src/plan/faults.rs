@@ -55,6 +55,18 @@ pub(crate) enum Fault {
     CrashAtStart,
     /// A node that is stopped by its operator is killed at it.
     KillStopping,
+    /// An operator asks for anything, sensible or not.
+    Order,
+    /// A machine joins that was not there before.
+    Join,
+    /// An operator moves all replicas away from a machine and then takes it away.
+    Empty,
+    /// A machine is lost for good, with its disk.
+    Leave,
+    /// An operator drops an app, and creates it anew later.
+    DropApp,
+    /// An operator wants another number of replicas.
+    Resize,
     /// A wall clock jumps.
     WallJump,
     /// A clock's rate changes, within the bound.
@@ -98,7 +110,15 @@ const DISKS: &[Kind] = &[
 
 const META: &[Kind] = &[(Fault::MetaCrash, 3_000, 12_000), (Fault::MetaCut, 2_000, 8_000)];
 
-const OPERATORS: &[Kind] = &[(Fault::Move, 1_000, 6_000)];
+const OPERATORS: &[Kind] = &[
+    (Fault::Move, 1_000, 6_000),
+    (Fault::Order, 150, 3_000),
+    (Fault::Join, 1_000, 6_000),
+    (Fault::Empty, 3_000, 10_000),
+    (Fault::Leave, 5_000, 20_000),
+    (Fault::DropApp, 5_000, 20_000),
+    (Fault::Resize, 2_000, 8_000),
+];
 
 /// About half of all kinds of trouble, each at a rate of its own; some seeds have none at all.
 pub(super) fn draw(dice: &mut Dice) -> Vec<(Fault, Duration)> {
