@@ -47,6 +47,10 @@ impl World<'_> {
             Fault::SyncFails => self.fail_a_sync(victim),
             Fault::MetaCrash => self.kill_meta(),
             Fault::MetaCut => self.cut_meta(victim),
+            Fault::MetaDeposed => self.depose_meta(),
+            Fault::MetaSlow => self.slow_meta(),
+            Fault::MetaFreeze => self.freeze_meta(),
+            Fault::SessionBreak => self.break_session(victim)?,
             Fault::Move => self.move_something(),
             Fault::PowerCut => self.cut_power(),
             Fault::CrashAtStart => self.crash_at_start(victim),
@@ -114,6 +118,7 @@ impl World<'_> {
         habits.think = habits.think.max(Duration::from_millis(60));
         habits.patience = habits.patience.max(Duration::from_secs(1));
         habits.limit = habits.limit.max(Duration::from_secs(5));
+        self.heal_meta()?;
         self.start_meta()?;
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];

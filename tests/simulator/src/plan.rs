@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) trouble: Duration,
     /// How many in a thousand delicate moments are made use of: something strikes whoever is in one.
     pub(crate) provoked_permille: u32,
+    /// How many in a thousand changes cost whoever asked for them its session, just when they are durable.
+    pub(crate) lost_answer_permille: u32,
     /// How many in a thousand connections to a dead process are noticed as refused at once (§5.6).
     pub(crate) refused_permille: u32,
 }
@@ -101,6 +103,7 @@ impl Plan {
             faults: faults::draw(dice),
             trouble: Duration::from_millis(dice.between(6_000, 16_000)),
             provoked_permille: dice.pick(&[0, 30, 200]),
+            lost_answer_permille: dice.pick(&[0, 30, 200]),
             refused_permille: dice.pick(&[0, 500, 1000]),
         }
     }

@@ -88,6 +88,8 @@ pub(crate) enum Happening {
     SessionClosed { session: u64 },
     /// The meta server has something due.
     MetaWake { epoch: u64 },
+    /// A meta server that was deposed notices it.
+    MetaStepsDown { epoch: u64 },
     /// The meta server's oldest command is durable.
     MetaDurable { epoch: u64 },
     /// A node's process starts.
@@ -260,6 +262,7 @@ impl<'a> World<'a> {
             Happening::SessionLost { machine, session } => self.on_session_lost(machine, session),
             Happening::SessionClosed { session } => self.on_session_closed(session),
             Happening::MetaWake { epoch } => self.on_meta_wake(epoch),
+            Happening::MetaStepsDown { epoch } => self.on_meta_steps_down(epoch),
             Happening::MetaDurable { epoch } => self.on_meta_durable(epoch),
             Happening::Start { machine } => self.start(machine),
             Happening::Kill { machine, epoch } => self.on_kill(machine, epoch),

@@ -126,7 +126,11 @@ impl World<'_> {
         }
     }
 
+    /// Another machine than this one; this one if it is alone.
     fn another(&mut self, one: usize) -> usize {
+        if self.machines.len() == 1 {
+            return one;
+        }
         let other = self.dice.index(self.machines.len() - 1);
         if other < one { other } else { other + 1 }
     }

@@ -29,6 +29,21 @@ impl World<'_> {
         self.put(at, Happening::StartMeta);
     }
 
+    pub(super) fn slow_meta(&mut self) {
+        self.meta.slow_until = self.now + self.cut_span();
+        self.tally.note(Sometimes::MetaSlow);
+        trace!(self, "meta", "slow until {}", self.meta.slow_until);
+    }
+
+    /// Sometimes for so long that it would take everybody for dead (PITFALLS 12).
+    pub(super) fn freeze_meta(&mut self) {
+        let longest = self.plan.meta.failure_timeout.as_millis() as u64 * 3;
+        let span = Duration::from_millis(self.dice.between(10, longest));
+        self.meta.frozen_until = self.now + span;
+        self.tally.note(Sometimes::MetaFrozen);
+        trace!(self, "meta", "FROZEN until {}", self.meta.frozen_until);
+    }
+
     pub(super) fn move_something(&mut self) {
         let Some(gpid) = self.some_partition() else { return };
         let kind = self.dice.pick(&[

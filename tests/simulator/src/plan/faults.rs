@@ -47,6 +47,14 @@ pub(crate) enum Fault {
     MetaCrash,
     /// The meta server cannot be reached by some.
     MetaCut,
+    /// Another meta server leads; the one before goes on without knowing.
+    MetaDeposed,
+    /// The meta server becomes slow.
+    MetaSlow,
+    /// The meta server stands still.
+    MetaFreeze,
+    /// A node's session with the meta server breaks.
+    SessionBreak,
     /// An operator moves a primary.
     Move,
     /// Several machines lose power together.
@@ -108,7 +116,14 @@ const DISKS: &[Kind] = &[
     (Fault::SyncFails, 3_000, 12_000),
 ];
 
-const META: &[Kind] = &[(Fault::MetaCrash, 3_000, 12_000), (Fault::MetaCut, 2_000, 8_000)];
+const META: &[Kind] = &[
+    (Fault::MetaCrash, 3_000, 12_000),
+    (Fault::MetaCut, 2_000, 8_000),
+    (Fault::MetaDeposed, 1_500, 8_000),
+    (Fault::MetaSlow, 2_000, 8_000),
+    (Fault::MetaFreeze, 2_000, 8_000),
+    (Fault::SessionBreak, 300, 3_000),
+];
 
 const OPERATORS: &[Kind] = &[
     (Fault::Move, 1_000, 6_000),
