@@ -26,6 +26,21 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Makes a folder durable as such: its name, and those of the folders that it is in, which may be as new.
+///
+/// # Errors
+/// What the file system says. One that may not be read was not made by us, and needs no sync.
+pub(crate) fn sync_way_to(folder: &Path) -> io::Result<()> {
+    for above in folder.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match File::open(above) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
+        }
+    }
+    Ok(())
+}
+
 /// Deletes a folder with all that is in it; one that is not there is fine.
 ///
 /// # Errors

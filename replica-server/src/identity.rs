@@ -62,6 +62,8 @@ fn read_or_give_identity(path: &Path, name: &str) -> Result<NodeId, StartError> 
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let node = uuid::Uuid::new_v4();
+            // A directory that goes with a power cut would come back as another, empty node.
+            durable::sync_way_to(path).map_err(|e| failed(&e))?;
             durable::replace(&file, format!("{node}\n{name}\n").as_bytes()).map_err(|e| failed(&e))?;
             return Ok(NodeId(node.as_u128()));
         }
@@ -102,6 +104,8 @@ fn begin_life(path: &Path) -> io::Result<Life> {
 
 #[cfg(test)]
 mod tests {
+    use forgetful::{Point, Recorder, can_mount};
+
     use super::*;
 
     #[test]
@@ -113,6 +117,31 @@ mod tests {
         let second = DataFolder::open(folder.path(), "replica1").unwrap();
         assert_eq!(second.node, node);
         assert_eq!((life, second.life), (Life(1), Life(2)));
+    }
+
+    #[test]
+    fn an_identity_that_was_given_out_stays_and_lives_grow_wherever_the_power_goes() {
+        let test = "identity::an_identity_that_was_given_out_stays_and_lives_grow_wherever_the_power_goes";
+        if !can_mount(test) {
+            return;
+        }
+        let begin = |recorder: &mut Recorder<(NodeId, Life)>| {
+            let data = DataFolder::open(&recorder.path().join("data/replica1"), "replica1").unwrap();
+            recorder.promise((data.node, data.life));
+        };
+        let check = |folder: &Path, point: &Point<'_, (NodeId, Life)>| {
+            let found = DataFolder::open(&folder.join("data/replica1"), "replica1").unwrap();
+            if let Some((node, life)) = point.promised {
+                assert_eq!(found.node, *node);
+                assert!(found.life > *life, "life {} again", found.life);
+            }
+        };
+        let mut recorder = Recorder::start();
+        for _ in 0..3 {
+            begin(&mut recorder);
+        }
+        let run = recorder.finish();
+        forgetful::report(test, run.check_each_point(check), run.check_each_restart(begin, check));
     }
 
     #[test]

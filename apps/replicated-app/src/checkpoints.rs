@@ -30,6 +30,8 @@ impl Checkpoints {
     /// # Errors
     /// `InvalidData` if the newest checkpoint is damaged; otherwise what the file system says.
     pub fn open(path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
+        // The process may have ended between a rename and its sync: what is seen now is called durable below.
+        File::open(path)?.sync_all()?;
         let mut newest = Decree::ZERO;
         for entry in fs::read_dir(path)? {
             let entry = entry?;

@@ -95,11 +95,10 @@ impl RealFolder {
     /// It can't be made, or is not a folder.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_path(parent)?;
-            }
+        fs::create_dir_all(&path)?;
+        // Also if it was there: the process that made it may have ended before it synced.
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_path(parent)?;
         }
         Ok(Self { path })
     }

@@ -75,6 +75,18 @@ impl ReplicaFolder {
         })
     }
 
+    /// The number of the generation that counts, at a start. An earlier life may have ended between a rename and
+    /// its sync: what is seen now must still be so after a power cut, before anything is removed for it.
+    ///
+    /// # Errors
+    /// As [`current`](Self::current), and what the file system says.
+    pub(crate) fn settle(&self) -> io::Result<u64> {
+        durable::sync_folder(&self.path)?;
+        let number = self.current()?;
+        durable::sync_folder(&self.generation(number))?;
+        Ok(number)
+    }
+
     /// Removes what does not count: generations that never did or no longer do, offers, half-written files.
     /// What can't be removed now is removed at another start.
     pub(crate) fn remove_leftovers(&self) {

@@ -3,6 +3,8 @@
 
 mod app;
 mod checkpoints;
+#[cfg(test)]
+mod crash_points;
 mod fetch;
 mod folder;
 mod framework;
@@ -101,6 +103,8 @@ impl Apps {
         let replicas = data.join("replicas");
         std::fs::create_dir_all(&replicas)?;
         durable::sync_folder(data)?;
+        // What an earlier life set aside must be so for good before it is deleted.
+        durable::sync_folder(&replicas)?;
         folder::remove_set_aside(&replicas);
         Ok(Self { replicas, registry, offers, workers, slots: BTreeMap::new(), last_generation: 0 })
     }
@@ -108,8 +112,10 @@ impl Apps {
     /// Opens the app of a replica that is noted as being here.
     pub(crate) fn recover(&mut self, gpid: Gpid, info: &AppInfo) -> RecoveredApp {
         let folder = ReplicaFolder::new(&self.replicas, gpid);
-        folder.remove_leftovers();
-        let current = folder.current();
+        let current = folder.settle();
+        if current.is_ok() {
+            folder.remove_leftovers();
+        }
         let generation = *current.as_ref().unwrap_or(&0);
         self.last_generation = self.last_generation.max(generation);
         let opened = current
@@ -181,7 +187,9 @@ impl Apps {
         let folder = ReplicaFolder::new(&self.replicas, gpid);
         self.workers.use_disk(
             move || {
-                app.map_or(Ok(()), |app| app.close(true))?;
+                // Its files go only once nobody can find them any more: a power cut on the way must not leave an
+                // app that opens, and is empty.
+                app.map_or(Ok(()), |app| app.close(false))?;
                 folder.set_aside(number)?.map_or(Ok(()), |aside| durable::remove_folder(&aside))
             },
             move |result| {

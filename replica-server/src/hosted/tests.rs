@@ -10,7 +10,6 @@ use counter::request::{Request, decode_value};
 use proto::pb::peer_server::PeerServer;
 use replica_core::WriteAnswer;
 use replicated_app::Registry;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -21,10 +20,10 @@ use super::*;
 use crate::mailbox::{Report, mailbox};
 use crate::peer_service::PeerService;
 
-const GPID: Gpid = Gpid::new(1, 0);
+pub(super) const GPID: Gpid = Gpid::new(1, 0);
 const SIGNATURE: Signature = Signature(7);
 
-fn info() -> AppInfo {
+pub(super) fn info() -> AppInfo {
     AppInfo {
         id: AppId(1),
         name: "counter.test".into(),
@@ -35,24 +34,24 @@ fn info() -> AppInfo {
 }
 
 /// The apps of one node, and what their work reports.
-struct Node {
-    apps: Apps,
-    offers: Arc<Offers>,
+pub(super) struct Node {
+    pub(super) apps: Apps,
+    pub(super) offers: Arc<Offers>,
     reports: UnboundedReceiver<Report>,
 }
 
 impl Node {
-    fn start(folder: &TempDir) -> Self {
+    pub(super) fn start(folder: impl AsRef<Path>) -> Self {
         let (_, sender, mailbox) = mailbox();
         let workers = Workers::new(Handle::current(), sender);
         let registry = Arc::new(Registry::new().with(CounterType));
         let offers = Arc::new(Offers::new(Life(1)));
-        let apps = Apps::new(folder.path(), registry, Arc::clone(&offers), workers).unwrap();
+        let apps = Apps::new(folder.as_ref(), registry, Arc::clone(&offers), workers).unwrap();
         Self { apps, offers, reports: mailbox.reports }
     }
 
     /// With an app that has applied `adds`.
-    async fn with_app(folder: &TempDir, adds: u64) -> Self {
+    pub(super) async fn with_app(folder: impl AsRef<Path>, adds: u64) -> Self {
         let mut node = Self::start(folder);
         node.apps.create(GPID, info());
         assert!(matches!(node.event().await, Event::Created { result: Ok(()), .. }));
@@ -72,7 +71,7 @@ impl Node {
         }
     }
 
-    async fn event(&mut self) -> Event {
+    pub(super) async fn event(&mut self) -> Event {
         let done = self.work().await;
         let mut events = Vec::new();
         self.apps.work_done(done, &mut events);
@@ -81,7 +80,7 @@ impl Node {
     }
 
     /// Adds 1 under the decree, which becomes the counter's value.
-    fn add(&mut self, decree: u64) {
+    pub(super) fn add(&mut self, decree: u64) {
         let mutation = Arc::new(mutation(decree));
         match self.apps.apply(&ApplyTask { gpid: GPID, mutation }) {
             Event::Applied { answers, .. } => {
@@ -95,7 +94,7 @@ impl Node {
     }
 
     /// The decree that the app is at, and the counter's value.
-    fn state(&self) -> (u64, i64) {
+    pub(super) fn state(&self) -> (u64, i64) {
         let request = Request::Read { name: "n" }.encode();
         match self.apps.read(GPID, &request) {
             Reply::Done { decree, answer: Ok(value) } => (decree.0, decode_value(&value).unwrap()),
@@ -103,7 +102,7 @@ impl Node {
         }
     }
 
-    async fn checkpoint(&mut self) -> MutationId {
+    pub(super) async fn checkpoint(&mut self) -> MutationId {
         let mut events = Vec::new();
         self.apps.checkpoint(GPID, &mut events);
         assert!(events.is_empty(), "{events:?}");
@@ -113,7 +112,7 @@ impl Node {
         }
     }
 
-    async fn offer(&mut self, at_least: u64) -> (MutationId, u64) {
+    pub(super) async fn offer(&mut self, at_least: u64) -> (MutationId, u64) {
         let mut events = Vec::new();
         self.apps.offer(GPID, SIGNATURE, Decree(at_least), &mut events);
         while events.is_empty() {
@@ -126,7 +125,7 @@ impl Node {
         }
     }
 
-    fn fetch(&mut self, address: &str, (checkpoint, transfer): (MutationId, u64)) {
+    pub(super) fn fetch(&mut self, address: &str, (checkpoint, transfer): (MutationId, u64)) {
         let address = Some(address.to_owned());
         let mut events = Vec::new();
         let task = FetchTask { gpid: GPID, signature: SIGNATURE, address, transfer, checkpoint };
@@ -144,19 +143,19 @@ fn mutation(decree: u64) -> Mutation {
     }
 }
 
-fn identity(decree: u64) -> MutationId {
+pub(super) fn identity(decree: u64) -> MutationId {
     MutationId { ballot: Ballot(3), decree: Decree(decree) }
 }
 
 /// Starts again after a stop: the state that the disk holds.
-fn restarted(folder: &TempDir) -> (Node, io::Result<MutationId>) {
+pub(super) fn restarted(folder: impl AsRef<Path>) -> (Node, io::Result<MutationId>) {
     let mut node = Node::start(folder);
     let recovered = node.apps.recover(GPID, &info());
     (node, recovered.durable)
 }
 
 /// Serves a node's offers; answers where.
-async fn serve(offers: Arc<Offers>) -> String {
+pub(super) async fn serve(offers: Arc<Offers>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (mail, _, _) = mailbox();
