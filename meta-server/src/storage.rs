@@ -2,6 +2,7 @@
 //! hears of a change (§4.1).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use meta_core::{AppRecord, Change, MetaState};
@@ -54,7 +55,7 @@ pub enum StorageError {
         /// The directory.
         path: PathBuf,
         /// What the system says.
-        error: std::io::Error,
+        error: io::Error,
     },
     /// RocksDB failed.
     #[error("{}: {error}", .path.display())]
@@ -111,6 +112,9 @@ impl Storage {
     fn claim(&self, name: &str) -> Result<(), StorageError> {
         let get = |key: &[u8]| self.db.get(key).map_err(|error| self.failed(error));
         let Some(format) = get(FORMAT_KEY)? else {
+            // A directory that goes with a power cut would come back as the state of an empty cluster.
+            sync_way_to(&self.path)
+                .map_err(|error| StorageError::Directory { path: self.path.clone(), error })?;
             let mut batch = WriteBatch::default();
             batch.put(FORMAT_KEY, FORMAT);
             batch.put(NAME_KEY, name);
@@ -153,7 +157,7 @@ impl Storage {
 fn refuse_foreign(directory: &Path, state: &Path) -> Result<(), StorageError> {
     let is_empty = match fs::read_dir(directory) {
         Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) => return Err(StorageError::Directory { path: directory.to_owned(), error }),
     };
     if is_empty || state.is_dir() {
@@ -164,6 +168,19 @@ fn refuse_foreign(directory: &Path, state: &Path) -> Result<(), StorageError> {
 }
 
 /// RocksDB has no kind of error for a lock that another process holds.
+/// Makes a folder durable as such: its name, and those of the folders that it is in, which may be as new.
+fn sync_way_to(folder: &Path) -> io::Result<()> {
+    for above in folder.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match fs::File::open(above) {
+            // One that may not be read was not made by us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => opened?.sync_all()?,
+        }
+    }
+    Ok(())
+}
+
 fn opening_failed(directory: &Path, error: rocksdb::Error) -> StorageError {
     let message = error.as_ref().to_lowercase();
     if message.contains("lock") {
