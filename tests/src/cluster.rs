@@ -31,6 +31,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub struct Cluster {
     servers: BTreeMap<&'static str, Process>,
     overrides: Vec<String>,
+    /// The folders for data of servers that don't keep it in the cluster's.
+    places: BTreeMap<&'static str, PathBuf>,
     folder: Option<TempDir>,
     _alone: MutexGuard<'static, ()>,
 }
@@ -43,11 +45,19 @@ impl Cluster {
     #[must_use]
     pub fn start() -> Self {
         let mut cluster = Self::prepare();
-        for name in ["meta1"].into_iter().chain(REPLICAS) {
-            cluster.restart(name);
-        }
-        cluster.wait_until_whole(APP);
+        cluster.start_all();
         cluster
+    }
+
+    /// Starts all four processes of a cluster that was prepared, and waits until they serve the app.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
+    pub fn start_all(&mut self) {
+        for name in ["meta1"].into_iter().chain(REPLICAS) {
+            self.restart(name);
+        }
+        self.wait_until_whole(APP);
     }
 
     /// A folder and ports, and nothing started.
@@ -60,7 +70,13 @@ impl Cluster {
         let port = free_ports(4);
         let overrides = vec![format!("apps.meta.ports={port}"), format!("apps.replica.ports={}", port + 1)];
         let folder = tempfile::Builder::new().prefix("holdfast-test-").tempdir().expect("a folder");
-        Self { servers: BTreeMap::new(), overrides, folder: Some(folder), _alone: alone }
+        Self {
+            servers: BTreeMap::new(),
+            overrides,
+            places: BTreeMap::new(),
+            folder: Some(folder),
+            _alone: alone,
+        }
     }
 
     /// One setting more for what is started from now on, as `section.key=value`.
@@ -83,10 +99,15 @@ impl Cluster {
         self.folder.as_ref().expect("there till the end").path()
     }
 
+    /// From now on a server keeps its data in that folder, in one of its name.
+    pub fn place(&mut self, name: &'static str, folder: PathBuf) {
+        self.places.insert(name, folder);
+    }
+
     /// The data of one server.
     #[must_use]
     pub fn data(&self, name: &str) -> PathBuf {
-        self.folder().join("data").join(name)
+        self.places.get(name).map_or_else(|| self.folder().join("data"), PathBuf::clone).join(name)
     }
 
     /// A command that runs one of our programs on this cluster.
@@ -108,6 +129,9 @@ impl Cluster {
         assert!(!self.servers.contains_key(name), "{name} runs already");
         let mut command = self.command(if name == "meta1" { "meta-server" } else { "replica-server" });
         command.arg("--name").arg(name);
+        if let Some(place) = self.places.get(name) {
+            command.arg("--set").arg(format!("core.data_dir={}", place.display()));
+        }
         let process = Process::start(name, command, &self.folder().join(format!("{name}.log")));
         self.servers.insert(name, process);
     }

@@ -12,6 +12,9 @@ use crate::{Cluster, run};
 /// How long a bench may take beyond what it was asked for: the last operations' deadlines, and its read-back.
 const GRACE: Duration = Duration::from_secs(90);
 
+/// With fewer successes than that, a second, a run says nothing.
+const FEWEST_PER_S: u64 = 100;
+
 /// A running bench.
 #[derive(Debug)]
 pub struct Load {
@@ -56,30 +59,47 @@ impl Load {
     /// Waits for its end, which checks its sums, and checks that its history is linearizable.
     ///
     /// # Panics
-    /// If a sum or the history is wrong, or it did nothing.
+    /// If a sum or the history is wrong, or it did too little to say anything.
     #[must_use]
-    pub fn finish(mut self) -> Summary {
+    pub fn finish(self) -> Summary {
+        self.judge().unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    /// As [`finish`](Self::finish), for a test in which something has to be wrong.
+    ///
+    /// # Errors
+    /// What is wrong.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn judge(mut self) -> Result<Summary, String> {
         let status = self.process.wait(Duration::from_secs(self.seconds) + GRACE);
         let output = fs::read_to_string(&self.output).expect("the bench's output");
-        assert!(status.success(), "the bench ended with {status}:\n{output}");
+        if !status.success() {
+            return Err(format!("the bench ended with {status}:\n{output}"));
+        }
 
         let mut check = program("counter");
         check.arg("check").arg(&self.history);
         let check = run(check);
-        assert_eq!(check.code, 0, "the history is not linearizable: {check:?}");
+        if check.code != 0 {
+            return Err(format!("the history is not linearizable: {check:?}"));
+        }
 
         let line = output.lines().rev().find(|line| line.starts_with('{')).expect("a line of JSON");
         let shown = parse(line);
         let number = |key: &str| shown[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {line}"));
         let (done, slowest) = self.successes();
-        assert!(done >= 50 * self.seconds, "only {done} operations were done: no load");
-        Summary {
+        if done < FEWEST_PER_S * self.seconds {
+            return Err(format!("void: only {done} operations were done in {} s", self.seconds));
+        }
+        Ok(Summary {
             done,
             slowest,
             ops_per_s: number("ops_per_s"),
             errors: number("errors") as u64,
             longest_gap_ms: number("longest_gap_ms"),
-        }
+        })
     }
 
     /// How many operations of the history were done, and how long the slowest of them took.
