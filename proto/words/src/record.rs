@@ -33,6 +33,9 @@ pub enum Record {
         ballot: Ballot,
         /// What is prepared.
         mutation: Arc<Mutation>,
+        /// Whether it took the place of a different mutation, so that all that followed that one is gone. Replay
+        /// can't always tell: what was replaced may have been cut from the log, and what followed it not.
+        replaces: bool,
         /// What the sender of the prepare had committed by then.
         last_committed: Decree,
     },
@@ -42,6 +45,9 @@ pub enum Record {
         gpid: Gpid,
         /// The identity of the checkpoint's last decree.
         checkpoint: MutationId,
+        /// Whether memory had that very identity there and kept what follows it. Replay can't always tell: what
+        /// is at or below the checkpoint may have been cut from the log.
+        suffix_kept: bool,
     },
     /// The replica is gone from this node: collected, or set aside to be learned afresh.
     Removed {
@@ -69,10 +75,14 @@ impl fmt::Display for Record {
         match self {
             Self::Created { gpid, app } => write!(f, "created {gpid} of {}", app.name),
             Self::Ballot { gpid, ballot } => write!(f, "ballot {gpid} {ballot}"),
-            Self::Prepare { gpid, ballot, mutation, last_committed } => {
-                write!(f, "prepare {gpid} {} under {ballot}, committed {last_committed}", mutation.id)
+            Self::Prepare { gpid, ballot, mutation, replaces, last_committed } => {
+                let anew = if *replaces { ", in place of another" } else { "" };
+                write!(f, "prepare {gpid} {} under {ballot}{anew}, committed {last_committed}", mutation.id)
             }
-            Self::Installed { gpid, checkpoint } => write!(f, "installed {gpid} {checkpoint}"),
+            Self::Installed { gpid, checkpoint, suffix_kept } => {
+                let kept = if *suffix_kept { ", with what follows" } else { "" };
+                write!(f, "installed {gpid} {checkpoint}{kept}")
+            }
             Self::Removed { gpid } => write!(f, "removed {gpid}"),
         }
     }

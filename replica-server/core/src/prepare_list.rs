@@ -155,29 +155,30 @@ impl PrepareList {
     }
 
     /// A checkpoint took the app's place (§6.2): what follows it is kept only if the list has that very
-    /// identity there.
-    pub(crate) fn install(&mut self, checkpoint: MutationId) {
+    /// identity there. Returns whether it was kept.
+    pub(crate) fn install(&mut self, checkpoint: MutationId) -> bool {
         assert!(checkpoint.decree >= self.last_committed, "a checkpoint must not shorten what is committed");
-        if self.identity_at(checkpoint.decree) == Some(checkpoint) {
+        let follows = self.identity_at(checkpoint.decree) == Some(checkpoint);
+        if follows {
             self.last_committed = checkpoint.decree;
         } else {
             *self = Self::after(checkpoint);
         }
+        follows
     }
 
-    /// The identity of what the list begins after, where replay did not find it.
-    pub(crate) fn know_floor(&mut self, floor: MutationId) {
-        assert_eq!(floor.decree, self.floor, "the floor's identity");
-        self.floor_id = Some(floor);
-    }
-
-    /// Replay met a decree that does not follow on: what was before is in a checkpoint, or lost; whoever
-    /// finishes the replay checks which.
-    pub(crate) fn restart_at(&mut self, entry: Entry) {
-        let floor = entry.mutation.id.decree.previous();
-        let last_committed = self.last_committed.max(floor);
-        *self = Self { floor, last_committed, ..Self::default() };
-        self.push(entry);
+    /// A list as replay found it: consecutive entries, or none after a floor that is known.
+    pub(crate) fn recovered(
+        floor: Decree,
+        floor_id: Option<MutationId>,
+        last_committed: Decree,
+        entries: Vec<Entry>,
+    ) -> Self {
+        assert!(floor_id.is_none_or(|id| id.decree == floor), "the floor's identity");
+        let mut list = Self { floor, floor_id, last_committed, ..Self::default() };
+        entries.into_iter().for_each(|entry| list.push(entry));
+        assert!((floor..=list.last_prepared()).contains(&last_committed), "what is committed is here");
+        list
     }
 
     /// Drops committed mutations from the front until the tail is within its bounds; never one above `keep`.

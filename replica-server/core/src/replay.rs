@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use words::{AppInfo, Ballot, Decree, Gpid, MutationId, Record};
 
 use crate::RecoveredApp;
-use crate::prepare_list::{Entry, Offer, PrepareList};
+use crate::prepare_list::{Entry, PrepareList};
 
 /// Folds a log's records, in log order, into what each partition's memory was.
 #[derive(Debug, Default)]
@@ -19,7 +19,11 @@ struct Partition {
     /// Known once the note of its creation was read.
     app: Option<AppInfo>,
     ballot: Ballot,
-    list: PrepareList,
+    /// What the log has of the prepare list. The log is cut at its beginning, by segments, each as soon as all in
+    /// it is durable in the app; so what is left can begin with mutations whose predecessors are cut, and that
+    /// were themselves replaced later. There are gaps until their successors are read.
+    logged: BTreeMap<Decree, Entry>,
+    committed: Decree,
     confirmed: Decree,
     damage: Option<String>,
 }
@@ -55,12 +59,14 @@ impl Replay {
         match record {
             Record::Created { app, .. } => partition.app = Some(app.clone()),
             Record::Ballot { ballot, .. } => partition.raise(*ballot),
-            Record::Prepare { ballot, mutation, last_committed, .. } => {
+            Record::Prepare { ballot, mutation, replaces, last_committed, .. } => {
                 partition.raise(*ballot);
                 let entry = Entry { mutation: mutation.clone(), ballot: *ballot };
-                partition.on_prepare(entry, *last_committed);
+                partition.on_prepare(entry, *replaces, *last_committed);
             }
-            Record::Installed { checkpoint, .. } => partition.on_installed(*checkpoint),
+            Record::Installed { checkpoint, suffix_kept, .. } => {
+                partition.on_installed(*checkpoint, *suffix_kept);
+            }
             Record::Removed { .. } => unreachable!("handled above"),
         }
     }
@@ -99,82 +105,103 @@ impl Replay {
                 || Err("it is missing".to_owned()),
                 |app| app.durable.map_err(|error| error.to_string()),
             );
-            let outcome = opened
+            let (ballot, confirmed) = (partition.ballot, partition.confirmed);
+            let joined = opened
                 .map_err(|reason| format!("its app can't be opened: {reason}"))
-                .and_then(|durable| partition.join(durable).map(|installed| (durable, installed)));
-            let (durable, installed, error) = match outcome {
-                Ok((durable, installed)) => (durable, installed, None),
-                Err(reason) => (MutationId::ZERO, false, Some(reason)),
+                .and_then(|durable| Ok((durable, partition.join(durable)?)));
+            let (durable, Joined { list, installed }, error) = match joined {
+                Ok((durable, joined)) => (durable, joined, None),
+                Err(reason) => (MutationId::ZERO, Joined::default(), Some(reason)),
             };
-            let Partition { ballot, list, confirmed, .. } = partition;
+            let confirmed = confirmed.clamp(list.last_committed(), list.last_prepared());
             RecoveredReplica { gpid, app, ballot, list, confirmed, durable, installed, error }
         });
         recovered.collect()
     }
 }
 
+/// What log and app come to.
+#[derive(Default)]
+struct Joined {
+    list: PrepareList,
+    /// The app has a checkpoint that the log does not know of.
+    installed: bool,
+}
+
 impl Partition {
     fn raise(&mut self, ballot: Ballot) {
         if ballot > self.ballot {
             self.ballot = ballot;
-            self.confirmed = self.list.last_committed();
+            self.confirmed = self.committed;
         }
     }
 
-    fn on_prepare(&mut self, entry: Entry, last_committed: Decree) {
-        let decree = entry.mutation.id.decree;
-        match self.list.offer(&entry.mutation, entry.ballot, None) {
-            Offer::Appended | Offer::Raised | Offer::Repeated | Offer::Replaced | Offer::Committed => {}
-            Offer::Gap => self.list.restart_at(entry),
-            Offer::Contradicts => {
-                self.damage = Some(format!("its log contradicts itself at {decree}"));
-                return;
-            }
+    fn on_prepare(&mut self, entry: Entry, replaces: bool, last_committed: Decree) {
+        let id = entry.mutation.id;
+        let same = self.logged.get(&id.decree).is_none_or(|here| here.mutation.id == id);
+        if replaces && id.decree > self.committed {
+            self.logged.split_off(&id.decree);
+        } else if replaces || !same {
+            self.damage = Some(format!("its log contradicts itself at {}", id.decree));
+            return;
         }
-        self.confirmed = self.confirmed.max(decree.min(self.list.last_prepared()));
-        self.list.commit_to(last_committed.min(self.confirmed).max(self.list.last_committed()));
+        self.logged.insert(id.decree, entry);
+        self.confirmed = self.confirmed.max(id.decree);
+        self.committed = self.committed.max(last_committed.min(self.confirmed));
     }
 
-    fn on_installed(&mut self, checkpoint: MutationId) {
-        if checkpoint.decree >= self.list.last_committed() {
-            self.list.install(checkpoint);
-            self.confirmed = self.confirmed.max(checkpoint.decree).min(self.list.last_prepared());
+    fn on_installed(&mut self, checkpoint: MutationId, suffix_kept: bool) {
+        if !suffix_kept {
+            self.logged.clear();
         }
+        self.committed = self.committed.max(checkpoint.decree);
+        self.confirmed = self.confirmed.max(checkpoint.decree);
     }
 
-    /// What the app has durably and what the log has must meet. Returns whether the app has a checkpoint that
-    /// the log does not know of.
-    fn join(&mut self, durable: MutationId) -> Result<bool, String> {
+    /// What the app has durably and what the log has must meet.
+    fn join(mut self, durable: MutationId) -> Result<Joined, String> {
         if let Some(reason) = self.damage.take() {
             return Err(reason);
         }
         let decree = durable.decree;
-        if decree < self.list.floor() {
-            return Err(format!(
-                "its app is durable up to {decree}, and the log begins after {}",
-                self.list.floor()
-            ));
+        let known = match self.logged.get(&decree) {
+            None if decree == Decree::ZERO => Some(MutationId::ZERO),
+            entry => entry.map(|entry| entry.mutation.id),
+        };
+        match known {
+            Some(known) if known == durable => self.joined_at(durable),
+            Some(known) if decree <= self.committed => {
+                Err(format!("its app is at {durable}, where the log has {known}"))
+            }
+            None if self.logged.range(decree..).next().is_some() => self.joined_at(durable),
+            None if decree < self.committed => {
+                Err(format!("its app is durable up to {decree}, and {} was committed", self.committed))
+            }
+            // A checkpoint was installed, and the log did not get to say so; or all that it says is cut.
+            _ => Ok(Joined { list: PrepareList::after(durable), installed: true }),
         }
-        let mut installed = false;
-        match self.list.identity_at(decree) {
-            Some(known) if known == durable => {
-                if decree > self.list.last_committed() {
-                    self.list.install(durable);
-                }
+    }
+
+    /// The log has what follows the app's last durable decree, and perhaps some of what is before it.
+    fn joined_at(self, durable: MutationId) -> Result<Joined, String> {
+        let (decree, last_committed) = (durable.decree, self.committed.max(durable.decree));
+        let mut entries: Vec<Entry> = Vec::new();
+        for (&here, entry) in self.logged.iter().rev() {
+            if entries.last().is_some_and(|above| above.mutation.id.decree != here.next()) {
+                break;
             }
-            Some(known) if decree <= self.list.last_committed() => {
-                return Err(format!("its app is at {durable}, where the log has {known}"));
-            }
-            // The floor's identity is not in the log, and this is it.
-            _ if decree == self.list.floor() => self.list.know_floor(durable),
-            // A checkpoint was installed, and the log did not get to say so.
-            _ => {
-                self.list.install(durable);
-                installed = true;
-            }
+            entries.push(entry.clone());
         }
-        let (committed, prepared) = (self.list.last_committed(), self.list.last_prepared());
-        self.confirmed = self.confirmed.clamp(committed, prepared);
-        Ok(installed)
+        entries.reverse();
+        let floor = entries.first().map_or(decree, |first| first.mutation.id.decree.previous());
+        if floor > decree {
+            return Err(format!("its app is durable up to {decree}, and the log begins after {floor}"));
+        }
+        if Decree(floor.0 + entries.len() as u64) < last_committed {
+            return Err(format!("{last_committed} was committed, and the log ends before it"));
+        }
+        let floor_id = (floor == decree).then_some(durable);
+        let list = PrepareList::recovered(floor, floor_id, last_committed, entries);
+        Ok(Joined { list, installed: false })
     }
 }

@@ -15,6 +15,7 @@ use words::{
 
 use crate::clock::Moment;
 use crate::machine::{Hosted, Machine, Seen};
+use crate::shadow::Shadow;
 use crate::sometimes::{Sometimes, Tally};
 use crate::violation::{Checked, Violation, check};
 
@@ -395,9 +396,27 @@ impl Truth {
                     shadow.ballot
                 )
             })?;
+            check_replayed(node, replica, shadow)?;
         }
         Ok(())
     }
+}
+
+/// S10: above what its app has, a restarted replica has what the log adds up to, nothing else and no less.
+fn check_replayed(node: NodeId, replica: &Replica, shadow: &Shadow) -> Checked {
+    let (gpid, durable) = (replica.gpid(), replica.durable());
+    for decree in (durable.decree.0 + 1..=replica.last_prepared().0).map(Decree) {
+        let (here, logged) = (replica.identity_at(decree), shadow.identity_at(decree));
+        check(here == logged, "S10", || {
+            format!("{node} restarts {gpid} with {here:?} at {decree}, its log has {logged:?}")
+        })?;
+    }
+    // Another identity at the app's last decree: a checkpoint that the log does not know took all of it.
+    let lost = shadow.above(replica.last_prepared().max(durable.decree)).next();
+    let noted = shadow.identity_at(durable.decree) == Some(durable);
+    check(lost.is_none() || !noted, "S10", || {
+        format!("{node} restarts {gpid} up to {}, its log has {lost:?}", replica.last_prepared())
+    })
 }
 
 impl Partition {

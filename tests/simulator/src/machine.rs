@@ -320,6 +320,14 @@ impl Disk {
                 let what = format!("{} lost {id} of {gpid}, which was durable in its log", self.node);
                 return Err(Violation { rule: "S10", what });
             }
+            let extra = found.get(&gpid).and_then(|now| {
+                let mut above = now.above(durable.max(before.installed));
+                above.find(|id| before.identity_at(id.decree) != Some(*id))
+            });
+            if let Some(id) = extra {
+                let what = format!("{} finds {id} of {gpid}, which its log had no more", self.node);
+                return Err(Violation { rule: "S10", what });
+            }
             check(found.get(&gpid).is_some_and(|now| now.ballot >= before.ballot), "S5", || {
                 format!("{} lost ballot {} of {gpid}, which was durable in its log", self.node, before.ballot)
             })?;

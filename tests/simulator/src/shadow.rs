@@ -25,8 +25,10 @@ pub(crate) fn on_durable(shadows: &mut BTreeMap<Gpid, Shadow>, record: &Record) 
     match record {
         Record::Created { .. } => {}
         Record::Ballot { ballot, .. } => shadow.ballot = shadow.ballot.max(*ballot),
-        Record::Prepare { ballot, mutation, .. } => return shadow.prepare(*ballot, mutation.id),
-        Record::Installed { checkpoint, .. } => shadow.install(*checkpoint),
+        Record::Prepare { ballot, mutation, replaces, .. } => {
+            return shadow.prepare(*ballot, mutation.id, *replaces);
+        }
+        Record::Installed { checkpoint, suffix_kept, .. } => shadow.install(*checkpoint, *suffix_kept),
         Record::Removed { .. } => {
             shadows.remove(&gpid);
         }
@@ -46,10 +48,11 @@ pub(crate) enum Effect {
 }
 
 impl Shadow {
-    fn prepare(&mut self, ballot: Ballot, id: MutationId) -> Effect {
+    fn prepare(&mut self, ballot: Ballot, id: MutationId, replaces: bool) -> Effect {
         self.ballot = self.ballot.max(ballot);
         match self.list.insert(id.decree, (id, ballot)) {
-            Some((here, _)) if here != id => {
+            here if replaces || here.is_some_and(|(here, _)| here != id) => {
+                // What was replaced may be cut from the log that this is made of.
                 self.list.split_off(&id.decree.next());
                 Effect::Replaced
             }
@@ -58,10 +61,11 @@ impl Shadow {
         }
     }
 
-    fn install(&mut self, checkpoint: MutationId) {
-        // What follows is kept only if the log has that very identity there (§6.2).
-        let follows = self.identity_at(checkpoint.decree) == Some(checkpoint);
-        if !follows {
+    fn install(&mut self, checkpoint: MutationId, suffix_kept: bool) {
+        // What follows is kept only if the log has that very identity there (§6.2), or had it before it was cut.
+        let known = self.identity_at(checkpoint.decree);
+        let cut = suffix_kept && known.is_none();
+        if known != Some(checkpoint) && !cut {
             self.list.clear();
         }
         self.installed = self.installed.max(checkpoint.decree);

@@ -136,9 +136,9 @@ impl Replica {
             if decree > self.last_committed().next() || mutation.id.ballot > self.ballot {
                 return; // of a request that is overtaken
             }
-            match self.list.offer(mutation, self.ballot, None) {
-                Offer::Appended | Offer::Raised => {}
-                Offer::Replaced => self.durable_prepared = self.durable_prepared.min(decree.previous()),
+            let offer = self.list.offer(mutation, self.ballot, None);
+            match offer {
+                Offer::Appended | Offer::Raised | Offer::Replaced => {}
                 Offer::Repeated | Offer::Committed => {
                     self.confirmed = self.confirmed.max(decree);
                     self.commit(step, decree);
@@ -146,7 +146,7 @@ impl Replica {
                 }
                 Offer::Contradicts | Offer::Gap => return,
             }
-            self.log_prepare(step, mutation, decree);
+            self.log_prepare(step, mutation, offer == Offer::Replaced, decree);
             self.commit(step, decree);
         }
         self.ask_to_learn(step);
@@ -196,14 +196,14 @@ impl Replica {
     }
 
     fn install(&mut self, step: &mut Step<'_>, checkpoint: MutationId) {
-        self.list.install(checkpoint);
+        let suffix_kept = self.list.install(checkpoint);
         let decree = checkpoint.decree;
         let prepared = self.list.last_prepared();
         self.confirmed = self.confirmed.max(decree).min(prepared);
         self.durable_prepared = self.durable_prepared.max(decree).min(prepared);
         self.confirmed_durable = self.confirmed_durable.max(decree).min(prepared);
         (self.handed, self.applied, self.durable) = (decree, decree, checkpoint);
-        let sequence = step.append(Record::Installed { gpid: self.gpid, checkpoint });
+        let sequence = step.append(Record::Installed { gpid: self.gpid, checkpoint, suffix_kept });
         let ballot = self.durable_ballot;
         self.await_durable(step, sequence, ballot, PendingKind::Installed);
         self.report_due = true;

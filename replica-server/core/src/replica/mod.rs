@@ -188,7 +188,7 @@ impl Replica {
             if installed {
                 // The app has a checkpoint that the log does not know of; what follows in the log must not be
                 // read as following on what was there before (§6.2).
-                step.append(Record::Installed { gpid, checkpoint: durable });
+                step.append(Record::Installed { gpid, checkpoint: durable, suffix_kept: false });
             }
             replica.list = list;
             replica.handed = replica.list.last_committed();

@@ -212,7 +212,7 @@ impl Replica {
         let mutation = Arc::new(Mutation { id, timestamp_us, writes });
         let offer = self.list.offer(&mutation, self.ballot, None);
         assert_eq!(offer, Offer::Appended, "a primary prepares the next decree");
-        self.log_prepare(step, &mutation, self.last_committed());
+        self.log_prepare(step, &mutation, false, self.last_committed());
         self.pump_all(step);
         id.decree
     }

@@ -82,13 +82,10 @@ impl Replica {
             return; // no primary makes such a thing
         }
         match self.list.offer(&prepare.mutation, prepare.ballot, Some(prepare.previous)) {
-            Offer::Appended | Offer::Raised => {
-                self.log_prepare(step, &prepare.mutation, prepare.last_committed);
-            }
-            Offer::Replaced => {
-                assert!(decree > self.confirmed, "a primary contradicts itself within a ballot");
-                self.durable_prepared = self.durable_prepared.min(decree.previous());
-                self.log_prepare(step, &prepare.mutation, prepare.last_committed);
+            offer @ (Offer::Appended | Offer::Raised | Offer::Replaced) => {
+                let replaces = offer == Offer::Replaced;
+                assert!(!replaces || decree > self.confirmed, "a primary contradicts itself within a ballot");
+                self.log_prepare(step, &prepare.mutation, replaces, prepare.last_committed);
             }
             Offer::Repeated => {
                 // Its record, or that of the risen ballot, may still be on its way; then that acknowledges.
@@ -112,12 +109,16 @@ impl Replica {
         &mut self,
         step: &mut Step<'_>,
         mutation: &Arc<Mutation>,
+        replaces: bool,
         last_committed: Decree,
     ) {
         let (gpid, ballot, id) = (self.gpid, self.ballot, mutation.id);
         self.confirmed = self.confirmed.max(id.decree);
+        if replaces {
+            self.durable_prepared = self.durable_prepared.min(id.decree.previous());
+        }
         let mutation = Arc::clone(mutation);
-        let sequence = step.append(Record::Prepare { gpid, ballot, mutation, last_committed });
+        let sequence = step.append(Record::Prepare { gpid, ballot, mutation, replaces, last_committed });
         self.await_durable(step, sequence, ballot, PendingKind::Entry(id));
     }
 

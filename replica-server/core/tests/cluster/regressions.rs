@@ -172,6 +172,7 @@ mod alone {
             gpid: GPID,
             ballot: Ballot(ballot),
             mutation: mutation(of, decree),
+            replaces: false,
             last_committed: Decree(committed),
         }
     }
@@ -314,6 +315,51 @@ mod alone {
         let replica = node.core.replica(GPID).unwrap();
         assert_eq!(replica.error(), None);
         assert_eq!(replica.identity_at(Decree(91)), None, "S1: (3,91) is taken for committed");
+    }
+
+    /// What is at or below a checkpoint can be cut from the log before a restart, so the log says itself whether
+    /// what follows was kept. (Simulator, seed 3038466: an acknowledged decree went with the power.)
+    #[test]
+    fn replay_keeps_what_memory_kept_behind_a_checkpoint() {
+        let log = |suffix_kept| {
+            vec![
+                Record::Created { gpid: GPID, app: app() },
+                prepare(2, 2, 11, 7),
+                Record::Ballot { gpid: GPID, ballot: Ballot(4) },
+                Record::Installed { gpid: GPID, checkpoint: id(2, 10), suffix_kept },
+            ]
+        };
+        for (suffix_kept, last) in [(true, 11), (false, 10)] {
+            let node = Alone::new(replay(&log(suffix_kept), id(2, 10)));
+            let replica = node.core.replica(GPID).unwrap();
+            assert_eq!(replica.error(), None);
+            assert_eq!(replica.last_prepared(), Decree(last), "suffix kept: {suffix_kept}");
+        }
+    }
+
+    /// The log is cut by segments, so it can begin with a stale suffix whose beginning is cut. (Simulator, seed
+    /// 3026687: it came back from the dead behind what had replaced it.)
+    #[test]
+    fn replay_removes_a_suffix_whose_beginning_is_cut() {
+        let replacing = |ballot, decree| match prepare(ballot, ballot, decree, 9) {
+            Record::Prepare { gpid, ballot, mutation, last_committed, .. } => {
+                Record::Prepare { gpid, ballot, mutation, replaces: true, last_committed }
+            }
+            record => record,
+        };
+        let mut log = vec![Record::Created { gpid: GPID, app: app() }];
+        log.extend((48..=68).map(|decree| prepare(2, 2, decree, 9)));
+        log.push(replacing(3, 10));
+        log.extend((11..=47).map(|decree| prepare(3, 3, decree, decree - 1)));
+        let node = Alone::new(replay(&log, id(3, 47)));
+        let replica = node.core.replica(GPID).unwrap();
+        assert_eq!((replica.error(), replica.last_prepared()), (None, Decree(47)));
+        // Raised instead, what follows stays.
+        let mut log = log[..22].to_vec();
+        log.extend((10..=47).map(|decree| prepare(3, 2, decree, decree - 1)));
+        let node = Alone::new(replay(&log, id(2, 47)));
+        let replica = node.core.replica(GPID).unwrap();
+        assert_eq!((replica.error(), replica.last_prepared()), (None, Decree(68)));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     (gpid, 0_u32..20, 1_u64..4, 0_u64..3, 1_u64..12).prop_map(|(gpid, kind, origin, higher, decree)| {
         match kind {
             0 => Record::Removed { gpid },
-            1 => Record::Installed { gpid, checkpoint: id(origin, decree) },
+            1 => Record::Installed { gpid, checkpoint: id(origin, decree), suffix_kept: false },
             2 | 3 => created(gpid),
             4 => ballot(gpid, origin),
             _ => raised(gpid, origin + higher, id(origin, decree)),

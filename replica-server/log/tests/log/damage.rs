@@ -246,6 +246,7 @@ fn a_frame_inside_of_a_payload_is_no_record() {
         gpid: partition(0),
         ballot: words::Ballot(1),
         mutation: Arc::new(mutation),
+        replaces: false,
         last_committed: Decree(1),
     };
     let last = prepare(partition(0), 1, 3);

@@ -40,6 +40,7 @@ pub(crate) fn raised(gpid: Gpid, ballot: u64, id: MutationId) -> Record {
         gpid,
         ballot: Ballot(ballot),
         mutation: Arc::new(Mutation { id, timestamp_us: 1_700_000_000_000_000 + id.decree.0, writes }),
+        replaces: false,
         last_committed: Decree(id.decree.0.saturating_sub(1)),
     }
 }

@@ -52,7 +52,7 @@ fn an_installed_checkpoint_hides_what_was_logged_before_it() {
     let (mut log, _) = open(&MemoryFolder::new(), 200);
     let one = partition(1);
     write(&mut log, &[prepare(one, 1, 1), prepare(one, 1, 2)]);
-    write(&mut log, &[Record::Installed { gpid: one, checkpoint: id(2, 2) }]);
+    write(&mut log, &[Record::Installed { gpid: one, checkpoint: id(2, 2), suffix_kept: false }]);
     assert_eq!(ids(&log, one, 1, 2), []);
     write(&mut log, &[prepare(one, 2, 3)]);
     assert_eq!(ids(&log, one, 3, 3), [id(2, 3)]);

@@ -13,7 +13,7 @@ fn records() -> Vec<Record> {
     for decree in 1..=20 {
         records.extend([prepare(one, 1, decree), prepare(two, 3, decree)]);
     }
-    records.push(Record::Installed { gpid: two, checkpoint: id(4, 30) });
+    records.push(Record::Installed { gpid: two, checkpoint: id(4, 30), suffix_kept: false });
     records
 }
 
