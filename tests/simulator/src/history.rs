@@ -166,6 +166,22 @@ impl<'a> History<'a> {
         Ok(())
     }
 
+    /// An admin gave up what follows `left`: it never was, though some were told of it.
+    pub(crate) fn on_loss(&mut self, gpid: Gpid, left: Decree) {
+        let partition = partition(&mut self.partitions, self.subject, gpid);
+        partition.applied = partition.applied.min(left);
+        partition.ended = partition.ended.min(left);
+        partition.writes.retain(|(at, ..)| *at <= left);
+        partition.model = self.subject.model();
+        for &(_, op, timestamp_us) in &partition.writes {
+            let _ = partition.model.apply(&self.operations[op.0 as usize].request, timestamp_us);
+        }
+        for operation in self.operations.iter_mut().filter(|operation| operation.gpid == gpid) {
+            operation.floor = operation.floor.min(left);
+            operation.given.retain(|(at, _)| *at <= left);
+        }
+    }
+
     /// A node answered one of an operation's requests: it is done. True if the client hears it first now.
     ///
     /// # Errors

@@ -38,6 +38,8 @@ struct Partition {
     configurations: BTreeMap<Ballot, Configuration>,
     /// What was proposed under each ballot (S8): one identity for a decree.
     proposed: BTreeMap<(Ballot, Decree), MutationId>,
+    /// Losses that an admin declared: under which ballot, and the last decree that was left.
+    losses: Vec<(Ballot, Decree)>,
     /// Its app was dropped: its replicas are being collected, so what they hold proves nothing any more.
     dropped: bool,
 }
@@ -45,10 +47,18 @@ struct Partition {
 impl Partition {
     /// S1: the first commit of a decree fixes it; every later one must equal it.
     fn commit(&mut self, node: NodeId, gpid: Gpid, id: MutationId) -> Checked {
+        if self.is_given_up(id) {
+            return Ok(());
+        }
         let first = *self.committed.entry(id.decree).or_insert(id);
         check(first == id, "S1", || {
             format!("{node} committed {id} of {gpid}, where {first} was committed first")
         })
+    }
+
+    /// Whether an admin gave a mutation up. Whoever still has it sets it aside as soon as it is told (§6.4).
+    fn is_given_up(&self, id: MutationId) -> bool {
+        self.losses.iter().any(|&(ballot, left)| id.ballot < ballot && id.decree > left)
     }
 }
 
@@ -87,6 +97,30 @@ impl Truth {
             self.found = Some(Violation { rule: "S5", what });
         }
         self.partition(gpid).configurations.insert(after.ballot, after.clone());
+    }
+
+    /// An admin gave up what only others had: H ends with what the new primary has of it. Returns where.
+    pub(crate) fn on_loss(&mut self, gpid: Gpid, after: &Configuration, leader: Option<&Replica>) -> Decree {
+        let partition = self.partition(gpid);
+        partition.configurations.insert(after.ballot, after.clone());
+        let (committed, prepared) =
+            leader.map_or((Decree::ZERO, Decree::ZERO), |it| (it.last_committed(), it.last_prepared()));
+        let has = |decree: &Decree| {
+            let same =
+                |replica: &Replica| replica.identity_at(*decree) == partition.committed.get(decree).copied();
+            *decree <= committed || leader.is_some_and(same)
+        };
+        let left = (1..=prepared.0).map(Decree).take_while(has).last().unwrap_or_default();
+        partition.committed.split_off(&left.next());
+        partition.contents.split_off(&left.next());
+        partition.digests.split_off(&left.next());
+        partition.losses.push((after.ballot, left));
+        left
+    }
+
+    /// Whether an admin gave a mutation up.
+    pub(crate) fn is_given_up(&self, gpid: Gpid, id: MutationId) -> bool {
+        self.partitions.get(&gpid).is_some_and(|partition| partition.is_given_up(id))
     }
 
     /// A node took a step: each of its replicas is looked at.
@@ -178,6 +212,9 @@ impl Truth {
                 format!("{node} applies {id} of {gpid} and has committed {committed}")
             })?;
             partition.commit(node, gpid, id)?;
+            if partition.is_given_up(id) {
+                continue;
+            }
             let first = partition.contents.entry(decree).or_insert_with(|| task.mutation.clone());
             let same = Arc::ptr_eq(first, &task.mutation) || *first == task.mutation;
             check(same, "S1", || format!("{node} applies another {id} of {gpid} than was committed first"))?;
@@ -361,6 +398,9 @@ impl Truth {
         how: &'static str,
     ) -> Checked {
         let partition = self.partition(gpid);
+        if partition.is_given_up(hosted.applied) {
+            return Ok(());
+        }
         partition.commit(node, gpid, hosted.applied)?;
         partition.compare(node, gpid, hosted, how)
     }

@@ -120,12 +120,25 @@ impl World<'_> {
                 self.on_app_created(&created.expect("it was just created"));
             }
             Command::DropApp { .. } => self.on_app_dropped(&before.expect("it was there")),
+            Command::AcceptLoss { gpid, configuration, cause } => {
+                trace!(self, "meta", "{gpid} -> {configuration}: {cause}");
+                self.on_loss(*gpid, configuration);
+            }
             Command::SetReplicaCount { name, count } => {
                 trace!(self, "meta", "{count} replicas for {name}");
                 self.tally.note(Sometimes::ReplicaCountChanged);
             }
             _ => {}
         }
+    }
+
+    /// An admin gave up what only other nodes had (§4.8): what counts from now on is what this node has.
+    fn on_loss(&mut self, gpid: Gpid, configuration: &Configuration) {
+        let leader = configuration.primary.and_then(|node| self.places.get(&node));
+        let process = leader.and_then(|&place| self.machines[place].process.as_ref());
+        let replica = process.and_then(|process| process.core.replica(gpid));
+        let left = self.truth.on_loss(gpid, configuration, replica);
+        self.history.on_loss(gpid, left);
     }
 
     fn note_change(&mut self, before: &Configuration, after: &Configuration) {

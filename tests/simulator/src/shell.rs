@@ -335,8 +335,10 @@ impl World<'_> {
         }
         let decree = mutation.id.decree;
         let acts = hosted.app.take_acts();
-        self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
-        self.truth.on_applied(node, *gpid, hosted)?;
+        if !self.truth.is_given_up(*gpid, mutation.id) {
+            self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
+            self.truth.on_applied(node, *gpid, hosted)?;
+        }
         self.hand_in(index, Event::Applied { gpid: *gpid, decree, answers });
         Ok(())
     }

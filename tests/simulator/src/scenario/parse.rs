@@ -49,6 +49,12 @@ pub(super) enum Statement {
         to: String,
         refused: bool,
     },
+    AcceptLoss {
+        node: String,
+        others_are_stopped: bool,
+        refused: bool,
+    },
+    SetReplicas(u32),
     Drop,
     Tell {
         machine: usize,
@@ -294,7 +300,7 @@ fn slow_disk(line: &mut Line<'_>) -> Parsed<Statement> {
 
 /// `admin propose remove r2`, `admin balance move_pri r1 r2`, `admin drop`; `refused` at the end if it must be.
 fn admin(line: &mut Line<'_>) -> Parsed<Statement> {
-    match line.next("`propose`, `balance` or `drop`")? {
+    match line.next("what an operator asks for")? {
         "propose" => {
             let kind = line.next("a kind of proposal")?.parse().map_err(|e| format!("{e}"))?;
             let node = operator_name(line.machine()?);
@@ -305,8 +311,20 @@ fn admin(line: &mut Line<'_>) -> Parsed<Statement> {
             let (from, to) = (operator_name(line.machine()?), operator_name(line.machine()?));
             Ok(Statement::Balance { kind, from, to, refused: line.take("refused") })
         }
+        "accept-loss" => {
+            let node = operator_name(line.machine()?);
+            let others_are_stopped = line.take("others-are-stopped");
+            Ok(Statement::AcceptLoss { node, others_are_stopped, refused: line.take("refused") })
+        }
+        "replicas" => match line.number("how many")?.try_into() {
+            Ok(count) => Ok(Statement::SetReplicas(count)),
+            Err(_) => Err("that many replicas are too many".to_owned()),
+        },
         "drop" => Ok(Statement::Drop),
-        other => Err(format!("`{other}` is no request of an operator; known are propose, balance, drop")),
+        other => Err(format!(
+            "`{other}` is no request of an operator; known are propose, balance, accept-loss, \
+            replicas, drop"
+        )),
     }
 }
 

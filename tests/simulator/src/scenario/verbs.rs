@@ -101,6 +101,14 @@ impl World<'_> {
                 let (from, to) = (from.clone(), to.clone());
                 self.administrate(AdminRequest::Balance { gpid, kind: *kind, from, to }, *refused)
             }
+            Statement::AcceptLoss { node, others_are_stopped, refused } => {
+                let (node, others_are_stopped) = (node.clone(), *others_are_stopped);
+                self.administrate(AdminRequest::AcceptLoss { gpid, node, others_are_stopped }, *refused)
+            }
+            Statement::SetReplicas(count) => {
+                let request = AdminRequest::SetReplicaCount { name: APP_NAME.to_owned(), count: *count };
+                self.administrate(request, false)
+            }
             Statement::Drop => self.administrate(AdminRequest::DropApp { name: APP_NAME.to_owned() }, false),
             Statement::Tell { machine, command, ballot } => {
                 let index = self.running(*machine)?;
