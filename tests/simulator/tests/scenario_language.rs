@@ -1,16 +1,45 @@
 //! docs/scenarios.md says the truth about the language of scenarios.
 
-use std::path::Path;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use simulator::{Scenario, Trace, run_scenario};
+use simulator::{Scenario, Trace, run_scenario, scenario_files};
+
+/// What stands above the table of all scenarios.
+const INDEX: &str = "## All of them\n";
+
+fn page_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scenarios.md")
+}
 
 fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scenarios.md");
-    std::fs::read_to_string(path).expect("the page is there")
+    std::fs::read_to_string(page_path()).expect("the page is there")
+}
+
+/// `UPDATE_EXPECT=1 cargo test --release -p simulator --test scenario_language` writes the table anew.
+#[test]
+fn every_scenario_is_on_the_page() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut table = "\n| file | what it is about |\n| --- | --- |\n".to_owned();
+    for file in scenario_files(&folder).expect("there are some") {
+        let scenario = Scenario::open(&file).expect("it can be read");
+        let (name, title) = (&scenario.name, &scenario.title);
+        writeln!(table, "| [{name}](../tests/scenarios/{name}) | {title} |").expect("a string takes it");
+    }
+    let page = page();
+    let (before, is) = page.split_once(INDEX).expect("the page has an index");
+    if is != table && std::env::var_os("UPDATE_EXPECT").is_some() {
+        return std::fs::write(page_path(), format!("{before}{INDEX}{table}")).expect("it can be written");
+    }
+    assert!(
+        is == table,
+        "the index of docs/scenarios.md is not that of tests/scenarios; UPDATE_EXPECT=1 mends it"
+    );
 }
 
 /// The first column of the page's tables: statements.
 fn statements(page: &str) -> Vec<String> {
+    let page = page.split(INDEX).next().unwrap_or_default();
     let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
     cells.map(|(statement, _)| statement.to_owned()).collect()
 }
