@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::program;
+use crate::netns::Network;
+use crate::process::{built, program};
 use crate::{Answer, Process, free_ports, report, run, wait_for};
 
 /// The replica servers of `config.ini`.
 pub const REPLICAS: [&str; 3] = ["replica1", "replica2", "replica3"];
+
+/// The host of a [`Network`] that commands and loads run on.
+pub const CLIENT: &str = "client";
 
 /// The app that `config.ini` names.
 const APP: &str = "counter.instance0";
@@ -34,6 +38,7 @@ pub struct Cluster {
     /// The folders for data of servers that don't keep it in the cluster's.
     places: BTreeMap<&'static str, PathBuf>,
     folder: Option<TempDir>,
+    network: Option<Arc<Network>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -66,17 +71,47 @@ impl Cluster {
     /// If there is no place for temporary files.
     #[must_use]
     pub fn prepare() -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let port = free_ports(4);
-        let overrides = vec![format!("apps.meta.ports={port}"), format!("apps.replica.ports={}", port + 1)];
+        Self::with(vec![format!("apps.meta.ports={port}"), format!("apps.replica.ports={}", port + 1)], None)
+    }
+
+    /// A folder, and nothing started: `meta1` and the replica servers will each be on the host of its name, and
+    /// what asks them on [`CLIENT`].
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    #[must_use]
+    pub fn prepare_in(network: Network) -> Self {
+        let replicas = network.hosts().iter().filter(|host| host.starts_with("replica"));
+        let addresses: Vec<_> = replicas.map(|host| network.address(host)).collect();
+        let overrides = vec![
+            format!("apps.meta.host={}", network.address("meta1")),
+            format!("apps.replica.host={}", addresses.join(",")),
+            format!("apps.replica.count={}", addresses.len()),
+        ];
+        Self::with(overrides, Some(network))
+    }
+
+    fn with(overrides: Vec<String>, network: Option<Network>) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("holdfast-test-").tempdir().expect("a folder");
         Self {
             servers: BTreeMap::new(),
             overrides,
             places: BTreeMap::new(),
             folder: Some(folder),
+            network: network.map(Arc::new),
             _alone: alone,
         }
+    }
+
+    /// The network that it runs in.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    #[must_use]
+    pub fn network(&self) -> &Arc<Network> {
+        self.network.as_ref().expect("a cluster in a network of its own")
     }
 
     /// One setting more for what is started from now on, as `section.key=value`.
@@ -113,7 +148,13 @@ impl Cluster {
     /// A command that runs one of our programs on this cluster.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
-        let mut command = program(name);
+        self.command_on(CLIENT, name)
+    }
+
+    /// The same, on a host of its network, if it has one.
+    fn command_on(&self, host: &str, name: &str) -> Command {
+        let on_host = |network: &Arc<Network>| network.command(host, &built(name));
+        let mut command = self.network.as_ref().map_or_else(|| program(name), on_host);
         command.current_dir(self.folder()).arg("--config").arg(config());
         for setting in &self.overrides {
             command.arg("--set").arg(setting);
@@ -127,7 +168,8 @@ impl Cluster {
     /// If it is running.
     pub fn restart(&mut self, name: &'static str) {
         assert!(!self.servers.contains_key(name), "{name} runs already");
-        let mut command = self.command(if name == "meta1" { "meta-server" } else { "replica-server" });
+        let program = if name == "meta1" { "meta-server" } else { "replica-server" };
+        let mut command = self.command_on(name, program);
         command.arg("--name").arg(name);
         if let Some(place) = self.places.get(name) {
             command.arg("--set").arg(format!("core.data_dir={}", place.display()));

@@ -5,14 +5,23 @@
 //! runs the full form (docs/verification.md).
 
 mod cluster;
+mod dice;
 mod load;
+mod netns;
 mod ports;
 mod process;
+mod proxy;
+mod requirement;
+mod small_disk;
 
-pub use cluster::{Cluster, Partition, REPLICAS};
+pub use cluster::{CLIENT, Cluster, Partition, REPLICAS};
+pub use dice::Dice;
 pub use load::{Load, Summary};
+pub use netns::{Harm, Network, Wound};
 pub use ports::free_ports;
 pub use process::{Answer, Process, run};
+pub use proxy::{Pace, SlowLink};
+pub use small_disk::SmallDisk;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -108,11 +108,16 @@ pub(crate) fn programs() -> PathBuf {
 
 /// A command that runs one of our programs.
 pub(crate) fn program(name: &str) -> Command {
+    Command::new(built(name))
+}
+
+/// Where one of our programs is.
+pub(crate) fn built(name: &str) -> PathBuf {
     let path = programs().join(name);
     assert!(
         path.exists(),
         "{} is not built: `make build`, or cargo build --release --workspace",
         path.display()
     );
-    Command::new(path)
+    path
 }

@@ -1,0 +1,36 @@
+//! What a test needs of the machine beside our programs. A machine without it skips the test by name, but for CI.
+
+use std::env;
+use std::path::Path;
+
+use crate::report;
+
+/// Set where a test that can't run is a test that failed.
+const SKIP_NOTHING: &str = "HOLDFAST_SKIP_NOTHING";
+
+/// Whether this is root's process and the tools are here; if not, the test's name and what is missing are printed.
+///
+/// # Panics
+/// If something is missing where nothing may be skipped.
+#[must_use]
+pub(crate) fn is_met(test: &str, what_for: &str, tools: &[&str]) -> bool {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root");
+    }
+    missing.extend(tools.iter().filter(|tool| !is_installed(tool)));
+    if missing.is_empty() {
+        return true;
+    }
+    let line = format!("{test}: SKIPPED, for {what_for} it needs {}", missing.join(", "));
+    assert!(env::var_os(SKIP_NOTHING).is_none(), "{line}, and {SKIP_NOTHING} is set");
+    report(&line);
+    false
+}
+
+/// A user's path often lacks the folders of the system's tools, so that "root" alone would be said to be missing.
+fn is_installed(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(tool)).any(|file| Path::new(&file).exists())
+}
