@@ -1,8 +1,11 @@
 //! The session with the meta server: this node's beacons, reports and proposals one way, configurations and
 //! commands the other. While there is none, the node serves on (§5).
 
+use std::time::Duration;
+
 use proto::pb::meta_client::MetaClient;
 use tokio::sync::mpsc::{self, Receiver};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use words::NodeToMeta;
 
@@ -14,10 +17,18 @@ use crate::wire::{self, META_LIMIT};
 pub(crate) const QUEUE: usize = 256;
 
 /// Keeps a session with the first meta server that answers, for as long as the shard lives.
-pub(crate) async fn run(addresses: Vec<String>, mut outgoing: Receiver<Vec<NodeToMeta>>, mail: MailSender) {
+///
+/// `silence` is how long the meta server, which acknowledges every beacon, may say nothing: a connection that was
+/// cut and is whole again takes longer to notice that than a new one takes to begin.
+pub(crate) async fn run(
+    addresses: Vec<String>,
+    silence: Duration,
+    mut outgoing: Receiver<Vec<NodeToMeta>>,
+    mail: MailSender,
+) {
     let mut known_down = false;
     for address in addresses.iter().cycle() {
-        match converse(address, &mut outgoing, &mail).await {
+        match converse(address, silence, &mut outgoing, &mail).await {
             Ok(()) => return,
             Err((began, error)) => {
                 if began || !known_down {
@@ -35,6 +46,7 @@ type Ended = (bool, Box<dyn std::error::Error + Send + Sync>);
 /// One session. `Ok` once the shard has ended; otherwise whether the session had begun, and how it ended.
 async fn converse(
     address: &str,
+    silence: Duration,
     outgoing: &mut Receiver<Vec<NodeToMeta>>,
     mail: &MailSender,
 ) -> Result<(), Ended> {
@@ -57,9 +69,10 @@ async fn converse(
     let mut client =
         MetaClient::new(channel).max_encoding_message_size(META_LIMIT).max_decoding_message_size(META_LIMIT);
     let read = async {
-        let mut incoming = client.node_session(ReceiverStream::new(stream)).await?.into_inner();
+        let begin = client.node_session(ReceiverStream::new(stream));
+        let mut incoming = timeout(silence, begin).await??.into_inner();
         tracing::info!(address, "a session with the meta server begins");
-        while let Some(message) = incoming.message().await? {
+        while let Some(message) = timeout(silence, incoming.message()).await?? {
             match message.try_into() {
                 Ok(message) => {
                     if mail.send(Mail::Meta(message)).await.is_err() {

@@ -92,7 +92,8 @@ pub async fn run(
     };
     let shard_thread = shard.start(Handle::current()).map_err(|error| no_thread(&error))?;
     let meta_addresses = settings.meta_servers().into_iter().map(|server| server.address).collect();
-    let meta_session = tokio::spawn(meta_session::run(meta_addresses, meta_queue, mail.clone()));
+    let silence = Duration::from_millis(2 * settings.replication.failure_timeout_ms);
+    let meta_session = tokio::spawn(meta_session::run(meta_addresses, silence, meta_queue, mail.clone()));
     let services = Services::start(listener, &settings, &mail, offers);
 
     shutdown.await;

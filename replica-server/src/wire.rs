@@ -25,9 +25,10 @@ pub(crate) const STREAM_WINDOW: u32 = 4 << 20;
 /// The same for a whole connection.
 pub(crate) const CONNECTION_WINDOW: u32 = 16 << 20;
 /// A connection that is silent for this long is asked for a sign of life...
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(2);
-/// ... and given up this much later.
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(1);
+/// ... and given up this much later. A new connection is soon made, while one that was cut for some seconds and is
+/// whole again stays silent for as long once more.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 

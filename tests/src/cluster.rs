@@ -1,6 +1,6 @@
 //! A meta server and three replica servers, in a folder and on ports of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -145,6 +145,16 @@ impl Cluster {
         self.places.get(name).map_or_else(|| self.folder().join("data"), PathBuf::clone).join(name)
     }
 
+    /// What a server has said since it was started for the first time.
+    ///
+    /// # Panics
+    /// If it never was.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        let log = fs::read(self.folder().join(format!("{name}.log"))).expect("a server that was started");
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// A command that runs one of our programs on this cluster.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
@@ -210,6 +220,12 @@ impl Cluster {
             panic!("{name} ended by itself with {status}; its log is in {}", self.folder().display());
         }
         server
+    }
+
+    /// The servers that should run, and do not.
+    pub fn ended(&mut self) -> Vec<&'static str> {
+        let ended = self.servers.iter_mut().filter_map(|(name, server)| server.ended().map(|_| *name));
+        ended.collect()
     }
 
     /// Runs the `counter` command line.
@@ -311,12 +327,31 @@ pub struct Partition {
     pub primary: Option<String>,
     /// The secondaries.
     pub secondaries: Vec<String>,
+    /// What each node last reported to have committed, by its name.
+    pub committed: BTreeMap<String, u64>,
 }
 
 impl Partition {
+    /// Whether all members have committed as much as they last reported.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        let members = self.primary.iter().chain(&self.secondaries);
+        let committed: BTreeSet<_> = members.map(|name| self.committed.get(name)).collect();
+        committed.len() == 1 && !committed.contains(&None)
+    }
+
     fn parse(shown: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
+        let replicas = shown["replicas"].as_array().into_iter().flatten();
+        let reports = replicas.filter_map(|at| Some((text(&at["node"])?, at["last_committed"].as_u64()?)));
+        let mut committed = BTreeMap::new();
+        for (name, decree) in reports {
+            // A server that lost its disk is another node of the same name: the old one's last word stays.
+            let latest = committed.entry(name).or_default();
+            *latest = decree.max(*latest);
+        }
         Self {
+            committed,
             gpid: text(&shown["gpid"]).unwrap_or_default(),
             ballot: shown["ballot"].as_u64().unwrap_or_default(),
             primary: text(&shown["primary"]),

@@ -5,6 +5,7 @@
 //! runs the full form (docs/verification.md).
 
 mod cluster;
+mod damage;
 mod dice;
 mod load;
 mod netns;
@@ -15,6 +16,7 @@ mod requirement;
 mod small_disk;
 
 pub use cluster::{CLIENT, Cluster, Partition, REPLICAS};
+pub use damage::{Part, flip_a_bit};
 pub use dice::Dice;
 pub use load::{Load, Summary};
 pub use netns::{Harm, Network, Wound};

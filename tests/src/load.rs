@@ -1,6 +1,7 @@
 //! A load on a cluster: `counter bench` in a process of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -104,8 +105,9 @@ impl Load {
 
     /// How many operations of the history were done, and how long the slowest of them took.
     fn successes(&self) -> (u64, Duration) {
-        let history = fs::read_to_string(&self.history).expect("the bench's history");
-        let operations = history.lines().map(parse).filter(|operation| operation["outcome"] == "done");
+        let history = BufReader::new(File::open(&self.history).expect("the bench's history"));
+        let lines = history.lines().map(|line| parse(&line.expect("the bench's history")));
+        let operations = lines.filter(|operation| operation["outcome"] == "done");
         let spans = operations.map(|operation| {
             let number = |key: &str| operation[key].as_u64().expect("a number of nanoseconds");
             number("end_ns") - number("start_ns")

@@ -45,7 +45,7 @@ impl SmallDisk {
             match balloon.write(&piece) {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                    piece.truncate(piece.len() / 2)
+                    piece.truncate(piece.len() / 2);
                 }
                 Err(error) => panic!("{}: {error}", self.folder.display()),
             }
@@ -58,6 +58,18 @@ impl SmallDisk {
     /// If it was not filled.
     pub fn free(&self) {
         fs::remove_file(self.balloon()).expect("what filled it");
+    }
+
+    /// Removes all that is on it.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn erase(&self) {
+        for entry in fs::read_dir(&self.folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.expect("a file or a folder that can be removed");
+        }
     }
 
     /// Not within the server's own folder of things, which it may tidy up.

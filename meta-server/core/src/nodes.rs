@@ -180,6 +180,7 @@ impl Nodes {
         leaving: bool,
         now: Time,
     ) -> Beacon {
+        let nobody_is_alive = self.nodes.values().all(|entry| entry.presence != Presence::Alive);
         let Some(whose) = self.sessions.get_mut(&session) else { return Beacon::Old };
         if whose.is_some_and(|whose| whose != node) {
             return Beacon::Old;
@@ -202,10 +203,32 @@ impl Nodes {
         entry.leaving = leaving;
         entry.replaced = false;
         entry.presence = Presence::Alive;
+        if begins && nobody_is_alive {
+            self.expect_others(now);
+        }
         match (begins, changed) {
             (true, _) => Beacon::Begins,
             (false, true) => Beacon::Leaving,
             (false, false) => Beacon::Usual,
+        }
+    }
+
+    /// The first node is heard after a time in which none was: more likely the meta server was cut off than all of
+    /// them, so those that fell silent together get the grace that they have at its start. Or else a primary whose
+    /// connection takes a moment longer would be replaced for nothing.
+    fn expect_others(&mut self, now: Time) {
+        let until = now + self.failure_timeout;
+        let others = || self.nodes.values().filter(|entry| entry.presence != Presence::Alive);
+        let fell_silent = others().map(|entry| entry.heard).max().unwrap_or(now);
+        for entry in self.nodes.values_mut() {
+            let together = entry.heard + self.failure_timeout >= fell_silent;
+            if matches!(entry.presence, Presence::Dead { .. })
+                && together
+                && !entry.leaving
+                && !entry.replaced
+            {
+                entry.presence = Presence::Suspected { until };
+            }
         }
     }
 

@@ -90,6 +90,30 @@ fn nobody_dies_because_the_meta_server_was_away() {
     assert_eq!(cluster.configuration(0), "{4,r2,[r3]}");
 }
 
+/// Cut off from all, it sees all of them die. When the first is heard again the others are about to be: a secondary
+/// that is a moment faster is no reason to replace a primary that never stopped serving.
+#[test]
+fn nobody_is_replaced_because_the_meta_server_was_cut_off() {
+    let mut cluster = Cluster::healthy(3, 1);
+    let cut = |cluster: &mut Cluster, silent| (1..=3).for_each(|number| cluster.node(number).silent = silent);
+    cut(&mut cluster, true);
+    cluster.pass(seconds(10));
+    cut(&mut cluster, false);
+    cluster.node(1).silent = true;
+    cluster.pass(millis(1400));
+    assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
+    cluster.node(1).silent = false;
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
+    // One that does not come is lost once the grace is over.
+    cut(&mut cluster, true);
+    cluster.pass(seconds(10));
+    cut(&mut cluster, false);
+    cluster.node(1).silent = true;
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.configuration(0), "{4,r2,[r3]}");
+}
+
 #[test]
 fn a_newer_session_replaces_the_older_one_and_an_older_life_is_ignored() {
     let mut cluster = Cluster::healthy(3, 1);
