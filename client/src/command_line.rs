@@ -2,6 +2,7 @@
 //! exit codes.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,6 +55,16 @@ pub fn parse<T: Parser>() -> Result<T, ExitCode> {
             ExitCode::from(EXIT_MISTAKE)
         }
     })
+}
+
+/// Prints a line on standard output. If nobody reads it any more (`admin ls | head -1`) that is no mistake.
+pub fn print_line(line: impl Display) {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: standard output can't be written: {error}");
+        }
+        _ => {}
+    }
 }
 
 /// Says on one line of standard error what is wrong, and returns the code to exit with.

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use crate::{Answer, report, requirement, run};
 
+/// What these disks are called, with the id of the process after it.
+const NAME: &str = "holdfast-";
+
 /// A mounted disk. Dropping it unmounts it; if the test fails, what is on it is kept in its place.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -26,9 +29,11 @@ impl SmallDisk {
     /// If it can't be mounted.
     #[must_use]
     pub fn new(folder: &Path, mib: u64) -> Self {
+        unmount_leftovers();
         fs::create_dir_all(folder).expect("a folder");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "holdfast-test"]).arg(folder);
+        let name = format!("{NAME}{}", std::process::id());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), &name]).arg(folder);
         let answer = run(mount);
         assert_eq!(answer.code, 0, "{answer:?}");
         Self { folder: folder.to_owned() }
@@ -60,18 +65,6 @@ impl SmallDisk {
         fs::remove_file(self.balloon()).expect("what filled it");
     }
 
-    /// Removes all that is on it.
-    ///
-    /// # Panics
-    /// If that fails.
-    pub fn erase(&self) {
-        for entry in fs::read_dir(&self.folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.expect("a file or a folder that can be removed");
-        }
-    }
-
     /// Not within the server's own folder of things, which it may tidy up.
     fn balloon(&self) -> PathBuf {
         self.folder.join("balloon")
@@ -86,11 +79,28 @@ impl Drop for SmallDisk {
             let _ = fs::remove_file(self.balloon());
             let _ = Command::new("cp").arg("-a").arg(&self.folder).arg(&kept).stderr(Stdio::null()).status();
         }
-        let mut unmount = Command::new("umount");
-        unmount.arg("--lazy").arg(&self.folder);
-        let Answer { code, stderr, .. } = run(unmount);
-        if code != 0 {
-            report(&format!("{} stays mounted: {stderr}", self.folder.display()));
+        unmount(&self.folder);
+    }
+}
+
+/// Unmounts the disks of test runs that are dead.
+fn unmount_leftovers() {
+    for line in fs::read_to_string("/proc/mounts").unwrap_or_default().lines() {
+        let mut words = line.split(' ');
+        let (name, folder) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let run = name.strip_prefix(NAME).and_then(|run| run.parse::<u32>().ok());
+        if run.is_some_and(|run| !Path::new(&format!("/proc/{run}")).exists()) {
+            unmount(Path::new(folder));
         }
+    }
+}
+
+/// At once, though a server that is about to end may still use it.
+fn unmount(folder: &Path) {
+    let mut unmount = Command::new("umount");
+    unmount.arg("--lazy").arg(folder);
+    let Answer { code, stderr, .. } = run(unmount);
+    if code != 0 {
+        report(&format!("{} stays mounted: {stderr}", folder.display()));
     }
 }

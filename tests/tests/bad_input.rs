@@ -118,6 +118,16 @@ fn what_users_get_wrong() {
         assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{amount}: {answer:?}");
     }
     assert_eq!(cluster.read("apples"), 1, "nothing changed");
+    // `admin ls | head -1`: whoever reads has left.
+    for (program, arguments) in [("admin", &["ls"][..]), ("counter", &["read", "apples"])] {
+        let mut command = cluster.command(program);
+        command.args(arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use client::command_line::{Common, EXIT_MISTAKE, complain, parse};
+use client::command_line::{Common, EXIT_MISTAKE, complain, parse, print_line};
 use client::meta::MetaError;
 use client::{Cluster, Failure, Outcome};
 use counter::bench::{Bench, Plan, Report, SumCheck};
@@ -126,7 +126,7 @@ async fn open(cli: &Cli) -> Result<Counter, ExitCode> {
 /// The value alone on standard output; anything else on standard error.
 fn tell(outcome: &Outcome<i64>, json: bool) -> ExitCode {
     if json {
-        println!(
+        print_line(format_args!(
             "{}",
             match outcome {
                 Outcome::Done { decree, answer } => {
@@ -135,12 +135,12 @@ fn tell(outcome: &Outcome<i64>, json: bool) -> ExitCode {
                 Outcome::Failed(why) => json!({ "outcome": outcome.word(), "error": why.to_string() }),
                 Outcome::Unknown => json!({ "outcome": outcome.word() }),
             }
-        );
+        ));
     }
     match outcome {
         Outcome::Done { answer, .. } => {
             if !json {
-                println!("{answer}");
+                print_line(answer);
             }
             ExitCode::SUCCESS
         }
@@ -168,7 +168,10 @@ async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool)
     match report {
         Ok(report) => {
             if json {
-                println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
+                print_line(format_args!(
+                    "{}",
+                    serde_json::to_string(&report).expect("a report is plain data")
+                ));
             } else {
                 print_report(&report);
             }
@@ -207,30 +210,33 @@ async fn show_progress(bar: ProgressBar, bench: Arc<Bench>) {
 
 fn print_report(report: &Report) {
     let ms = |us: u64| us as f64 / 1000.0;
-    println!(
+    print_line(format_args!(
         "{} operations of {} clients in {:.1} s: {:.0} a second",
         report.operations, report.clients, report.seconds, report.ops_per_s
-    );
-    println!(
+    ));
+    print_line(format_args!(
         "latency: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, slowest {:.2} ms",
         ms(report.p50_us),
         ms(report.p99_us),
         ms(report.p999_us),
         ms(report.max_us)
-    );
-    println!("errors: {}; longest time without a success: {} ms", report.errors, report.longest_gap_ms);
+    ));
+    print_line(format_args!(
+        "errors: {}; longest time without a success: {} ms",
+        report.errors, report.longest_gap_ms
+    ));
     if let Some(error) = &report.first_error {
-        println!("the first: {error}");
+        print_line(format_args!("the first: {error}"));
     }
     let verdict = match report.sum_check {
         SumCheck::Exact => "exact",
         SumCheck::Violated => "VIOLATED",
         SumCheck::Unread => "NOT MADE",
     };
-    println!(
+    print_line(format_args!(
         "sum check {verdict}: {} adds acknowledged, {} unknown, {} read back",
         report.acknowledged, report.unknown, report.sum
-    );
+    ));
 }
 
 fn check_history(file: &Path, json: bool) -> ExitCode {
@@ -239,18 +245,21 @@ fn check_history(file: &Path, json: bool) -> ExitCode {
         Err(error) => return complain(EXIT_MISTAKE, format!("{}: {error}", file.display())),
     };
     match check::check(&rows) {
-        Ok(checked) if json => println!(
+        Ok(checked) if json => print_line(format_args!(
             "{}",
             json!({ "linearizable": true, "operations": checked.operations, "keys": checked.keys,
                     "unknown": checked.unknown, "unknown_done": checked.unknown_done })
-        ),
-        Ok(checked) => println!(
+        )),
+        Ok(checked) => print_line(format_args!(
             "linearizable: {} operations on {} counters; of {} adds with an unknown outcome {} took effect",
             checked.operations, checked.keys, checked.unknown, checked.unknown_done
-        ),
+        )),
         Err(violation) => {
             if json {
-                println!("{}", json!({ "linearizable": false, "violation": violation.to_string() }));
+                print_line(format_args!(
+                    "{}",
+                    json!({ "linearizable": false, "violation": violation.to_string() })
+                ));
             }
             return complain(EXIT_NOT_DONE, format!("not linearizable: {violation}"));
         }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tests::{Cluster, Dice, Harm, Network, Pace, Part, SlowLink, SmallDisk, Wound, flip_a_bit};
 
+use crate::disks::{CROWDED, ForgetfulDisks, POWERED};
 use crate::{APP, HOSTS, META, REPLICAS};
 
 /// Faults at once at most.
@@ -28,6 +30,7 @@ const TO_BE_WHOLE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Kill,
+    PowerCut,
     Terminate,
     Freeze,
     CutOff,
@@ -51,10 +54,11 @@ enum Kind {
 }
 
 /// More than once: more often.
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 28] = [
     Kind::Kill,
     Kind::Kill,
-    Kind::Kill,
+    Kind::PowerCut,
+    Kind::PowerCut,
     Kind::Terminate,
     Kind::Freeze,
     Kind::Freeze,
@@ -94,7 +98,7 @@ enum Cure {
     Heal(Vec<Wound>),
     Restart(&'static str),
     Continue(&'static str),
-    Free(usize),
+    Free(&'static str),
     Speed(SlowLink),
 }
 
@@ -110,7 +114,8 @@ struct Fault {
 pub(crate) struct Faults<'a> {
     cluster: &'a mut Cluster,
     network: Arc<Network>,
-    disks: Vec<(&'static str, SmallDisk)>,
+    small: &'a BTreeMap<&'static str, SmallDisk>,
+    forgetful: &'a ForgetfulDisks,
     dice: Dice,
     active: Vec<Fault>,
     counts: BTreeMap<Kind, u32>,
@@ -122,11 +127,16 @@ pub(crate) struct Faults<'a> {
 pub(crate) struct Counts(BTreeMap<Kind, u32>);
 
 impl<'a> Faults<'a> {
-    pub(crate) fn new(cluster: &'a mut Cluster, disks: Vec<(&'static str, SmallDisk)>, dice: Dice) -> Self {
+    pub(crate) fn new(
+        cluster: &'a mut Cluster,
+        small: &'a BTreeMap<&'static str, SmallDisk>,
+        forgetful: &'a ForgetfulDisks,
+        dice: Dice,
+    ) -> Self {
         let network = Arc::clone(cluster.network());
         let log = File::create(cluster.folder().join("faults.log")).expect("a file");
         let (active, counts) = (Vec::new(), BTreeMap::new());
-        Self { cluster, network, disks, dice, active, counts, began: Instant::now(), log }
+        Self { cluster, network, small, forgetful, dice, active, counts, began: Instant::now(), log }
     }
 
     pub(crate) fn run_until(&mut self, end: Instant) {
@@ -142,10 +152,10 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Ends what is left; the disks are as large as they were, and stay.
-    pub(crate) fn end_all(mut self) -> (Counts, Vec<(&'static str, SmallDisk)>) {
+    /// Ends what is left.
+    pub(crate) fn end_all(mut self) -> Counts {
         self.end_what_lasts();
-        (Counts(self.counts), self.disks)
+        Counts(self.counts)
     }
 
     /// Waits until then, and ends the faults that end meanwhile.
@@ -169,21 +179,21 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// A server that nothing else is done to.
-    fn any_free(&mut self) -> Option<&'static str> {
+    /// A server that the fault can strike, and that nothing else is done to.
+    fn any_victim(&mut self, kind: Kind) -> Option<&'static str> {
+        let servers = match kind {
+            Kind::MetaKilled | Kind::MetaFrozen | Kind::MetaCutOff => &[META][..],
+            Kind::PowerCut => &POWERED,
+            Kind::FullDisk => &CROWDED,
+            _ => &REPLICAS,
+        };
         let busy: BTreeSet<_> = self.active.iter().filter_map(|fault| fault.victim).collect();
-        let free: Vec<_> = REPLICAS.into_iter().filter(|name| !busy.contains(name)).collect();
+        let free: Vec<_> = servers.iter().copied().filter(|name| !busy.contains(name)).collect();
         (!free.is_empty()).then(|| *self.dice.one_of(&free))
     }
 
     fn begin(&mut self, kind: Kind) {
-        let Some(server) = self.any_free() else { return };
-        let meta_is_free = !self.active.iter().any(|fault| fault.victim == Some(META));
-        let victim = match kind {
-            Kind::MetaKilled | Kind::MetaFrozen if meta_is_free => META,
-            Kind::MetaKilled | Kind::MetaFrozen => return,
-            _ => server,
-        };
+        let Some(victim) = self.any_victim(kind) else { return };
         let lasts = Duration::from_millis(self.dice.within(LASTS_MS));
         let others: Vec<_> = HOSTS.into_iter().filter(|host| *host != victim).collect();
         let note = format!("{kind:?} {victim} for {} ms", lasts.as_millis());
@@ -191,6 +201,12 @@ impl<'a> Faults<'a> {
         let cure = match kind {
             Kind::Kill | Kind::MetaKilled => {
                 self.cluster.kill(victim);
+                Cure::Restart(victim)
+            }
+            Kind::PowerCut => {
+                self.cluster.kill(victim);
+                let outcome = self.forgetful.cut_power(victim, &mut self.dice);
+                self.note(&format!("... {outcome:?}"));
                 Cure::Restart(victim)
             }
             Kind::Terminate => {
@@ -203,9 +219,8 @@ impl<'a> Faults<'a> {
                 Cure::Continue(victim)
             }
             Kind::FullDisk => {
-                let index = REPLICAS.iter().position(|name| *name == victim).expect("one of them");
-                self.disks[index].1.fill();
-                Cure::Free(index)
+                self.small[victim].fill();
+                Cure::Free(victim)
             }
             Kind::SlowLink => self.slow(victim, Pace { delay_ms: 1..80, stall: Duration::ZERO }),
             Kind::FitsAndStarts => self.slow(victim, Pace { delay_ms: 0..20, stall: Duration::from_secs(2) }),
@@ -226,7 +241,7 @@ impl<'a> Faults<'a> {
         let another = *self.dice.one_of(others);
         let servers: Vec<_> = others.iter().copied().filter(|host| host.starts_with("replica")).collect();
         match kind {
-            Kind::CutOff => network.hurt_both_ways(victim, others, Harm::Silent).into(),
+            Kind::CutOff | Kind::MetaCutOff => network.hurt_both_ways(victim, others, Harm::Silent).into(),
             Kind::NotHeard => vec![network.hurt(&[victim], others, Harm::Silent)],
             Kind::Deaf => vec![network.hurt(others, &[victim], Harm::Silent)],
             Kind::LinkCut => network.hurt_both_ways(victim, &[another], Harm::Silent).into(),
@@ -242,7 +257,6 @@ impl<'a> Faults<'a> {
             }
             Kind::Resets => vec![network.hurt(&HOSTS, &HOSTS, Harm::Reset)],
             Kind::Refusals => network.hurt_both_ways(victim, others, Harm::Refused).into(),
-            Kind::MetaCutOff => network.hurt_both_ways(META, &HOSTS, Harm::Silent).into(),
             _ => unreachable!("{kind:?} does not concern the network"),
         }
     }
@@ -265,8 +279,7 @@ impl<'a> Faults<'a> {
             Kind::DamagedCurrent => flip_a_bit(&data, Part::Current),
             Kind::DamagedFramework => flip_a_bit(&data, Part::Framework),
             _ => {
-                let disk = self.disks.iter().find(|(name, _)| *name == victim).expect("it has a disk");
-                disk.1.erase();
+                erase(&data);
                 Some(data)
             }
         };
@@ -285,7 +298,7 @@ impl<'a> Faults<'a> {
             Cure::Heal(wounds) => self.network.heal(wounds),
             Cure::Restart(name) => self.cluster.restart(name),
             Cure::Continue(name) => self.cluster.signal(name, Signal::CONT),
-            Cure::Free(index) => self.disks[index].1.free(),
+            Cure::Free(name) => self.small[name].free(),
             Cure::Speed(slow) => drop(slow),
         }
     }
@@ -293,6 +306,15 @@ impl<'a> Faults<'a> {
     fn note(&mut self, what: &str) {
         let at = self.began.elapsed().as_secs_f64();
         writeln!(self.log, "{at:9.3} {what}").expect("a log of faults");
+    }
+}
+
+/// Removes all that is in a folder: it may be a mounted disk.
+fn erase(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.expect("a file or a folder that can be removed");
     }
 }
 

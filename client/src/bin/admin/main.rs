@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
-use client::command_line::{Common, EXIT_MISTAKE, complain, parse};
+use client::command_line::{Common, EXIT_MISTAKE, complain, parse, print_line};
 use client::meta::{MetaError, MetaServers};
 use words::Gpid;
 
@@ -120,7 +120,7 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(text) => {
-            println!("{text}");
+            print_line(text);
             ExitCode::SUCCESS
         }
         Err(error @ (MetaError::NotFound(_) | MetaError::Invalid(_))) => complain(EXIT_MISTAKE, error),
