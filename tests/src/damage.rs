@@ -27,7 +27,7 @@ pub fn flip_a_bit(data: &Path, part: Part) -> Option<PathBuf> {
     let mut byte = [0];
     opened.read_exact_at(&mut byte, middle).expect("a byte in the middle");
     byte[0] ^= 0x10;
-    opened.write_all_at(&byte, middle).expect("a byte in the middle");
+    opened.write_all_at(&byte, middle).and_then(|()| opened.sync_all()).expect("a byte in the middle");
     Some(file)
 }
 

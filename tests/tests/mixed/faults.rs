@@ -54,7 +54,7 @@ enum Kind {
 }
 
 /// More than once: more often.
-const KINDS: [Kind; 28] = [
+const KINDS: [Kind; 27] = [
     Kind::Kill,
     Kind::Kill,
     Kind::PowerCut,
@@ -309,13 +309,14 @@ impl<'a> Faults<'a> {
     }
 }
 
-/// Removes all that is in a folder: it may be a mounted disk.
+/// Removes all that is in a folder, which may be a mounted disk, for good: a power cut does not bring it back.
 fn erase(folder: &Path) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.expect("a file or a folder that can be removed");
     }
+    File::open(folder).and_then(|folder| folder.sync_all()).expect("a folder");
 }
 
 /// All partitions have all their members, and the meta server says so.
