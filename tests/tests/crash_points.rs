@@ -40,7 +40,8 @@ fn prepare(decree: u64) -> Record {
     let writes = vec![Write { session: None, kind: WriteKind::Update, payload }];
     let id = MutationId { ballot: Ballot(3), decree: Decree(decree) };
     let mutation = Arc::new(Mutation { id, timestamp_us: decree, writes });
-    Record::Prepare { gpid: GPID, ballot: Ballot(3), mutation, last_committed: Decree(decree - 1) }
+    let last_committed = Decree(decree - 1);
+    Record::Prepare { gpid: GPID, ballot: Ballot(3), mutation, replaces: false, last_committed }
 }
 
 fn open_log(folder: &Path) -> (PrepareLog, Opened) {
