@@ -8,8 +8,8 @@ use replica_core::Event;
 use words::{AppAnswer, Decree, Gpid, Refusal, Reply, SessionStamp, Write, WriteKind};
 
 use crate::clock::Moment;
-use crate::history::{Kind, Operation};
 use crate::machine::Waiting;
+use crate::operation::{Kind, Operation};
 use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::witness::{OpId, tagged};

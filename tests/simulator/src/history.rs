@@ -6,76 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use words::{AppAnswer, Decree, Gpid, NodeId};
 
 use crate::clock::Moment;
-use crate::subject::{AnyModel, AnySubject};
+use crate::operation::{End, Kind, Operation};
+use crate::picture::timeline;
+use crate::subject::{AnyModel, AnySubject, agree};
 use crate::violation::{Checked, Violation, check};
 use crate::witness::{Act, OpId};
-
-/// What kind of thing an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Opens a session; the app hears nothing of it.
-    Open,
-    /// A write.
-    Write,
-    /// A read under the primary's lease.
-    Read,
-    /// A read that takes its place in the order as a write does.
-    ReadAsWrite,
-}
-
-/// How an operation ended for its client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It was answered at this decree.
-    Done(Decree, AppAnswer),
-    /// It surely took no effect and never will.
-    Failed,
-    /// It may have taken effect, or may yet.
-    Unknown,
-}
-
-/// One operation of one client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// Who asked.
-    pub client: usize,
-    /// Which partition.
-    pub gpid: Gpid,
-    /// What kind of thing.
-    pub kind: Kind,
-    /// About which key.
-    pub key: u8,
-    /// What for.
-    pub request: Bytes,
-    /// When it was asked for.
-    pub began: Moment,
-    /// When and how it ended, as far as its client knows.
-    pub end: Option<(Moment, End)>,
-    /// The highest decree of an operation of the partition that had ended when this one began.
-    floor: Decree,
-    /// Where it was carried out, and what the model says that its answer is: a write once, a read once an attempt.
-    given: Vec<(Decree, AppAnswer)>,
-}
-
-impl Operation {
-    pub(crate) fn new(
-        client: usize,
-        gpid: Gpid,
-        kind: Kind,
-        (key, request): (u8, Bytes),
-        began: Moment,
-    ) -> Self {
-        Self { client, gpid, kind, key, request, began, end: None, floor: Decree::ZERO, given: Vec::new() }
-    }
-
-    fn has_failed(&self) -> bool {
-        matches!(self.end, Some((_, End::Failed)))
-    }
-}
 
 struct Partition {
     applied: Decree,
@@ -92,11 +30,13 @@ pub(crate) struct History<'a> {
     subject: &'a dyn AnySubject,
     operations: Vec<Operation>,
     partitions: BTreeMap<Gpid, Partition>,
+    /// What was looked at last: if that broke a rule, a picture of it is drawn.
+    suspect: Option<OpId>,
 }
 
 impl<'a> History<'a> {
     pub(crate) fn new(subject: &'a dyn AnySubject) -> Self {
-        Self { subject, operations: Vec::new(), partitions: BTreeMap::new() }
+        Self { subject, operations: Vec::new(), partitions: BTreeMap::new(), suspect: None }
     }
 
     /// A client begins an operation.
@@ -122,6 +62,7 @@ impl<'a> History<'a> {
         let is_first = decree > partition.applied;
         partition.applied = partition.applied.max(decree);
         for act in acts {
+            self.suspect = Some(act.op);
             let operation = &mut self.operations[act.op.0 as usize];
             if !is_first {
                 compare(subject, node, (gpid, decree), operation, act)?;
@@ -134,11 +75,12 @@ impl<'a> History<'a> {
                 partition.model.read(&act.request)
             } else {
                 first_effect(operation, act.op, decree)?;
+                operation.timestamp_us = timestamp_us;
                 partition.writes.push((decree, act.op, timestamp_us));
                 partition.model.apply(&act.request, timestamp_us)
             };
+            operation.given.push((decree, act.answer.clone()));
             matches_model(subject, node, (gpid, decree), act, &expected)?;
-            operation.given.push((decree, expected));
         }
         Ok(())
     }
@@ -150,6 +92,7 @@ impl<'a> History<'a> {
     pub(crate) fn on_read(&mut self, node: NodeId, gpid: Gpid, decree: Decree, acts: &[Act]) -> Checked {
         let partition = partition(&mut self.partitions, self.subject, gpid);
         for act in acts {
+            self.suspect = Some(act.op);
             let expected = if decree == partition.applied {
                 partition.model.read(&act.request)
             } else {
@@ -160,8 +103,8 @@ impl<'a> History<'a> {
                 }
                 model.read(&act.request)
             };
+            self.operations[act.op.0 as usize].given.push((decree, act.answer.clone()));
             matches_model(self.subject, node, (gpid, decree), act, &expected)?;
-            self.operations[act.op.0 as usize].given.push((decree, expected));
         }
         Ok(())
     }
@@ -193,8 +136,13 @@ impl<'a> History<'a> {
         answer: &AppAnswer,
         now: Moment,
     ) -> Result<bool, Violation> {
+        self.suspect = Some(op);
         let operation = &mut self.operations[op.0 as usize];
         let gpid = operation.gpid;
+        let is_news = operation.end.is_none();
+        if is_news {
+            operation.end = Some((now, End::Done(decree, answer.clone())));
+        }
         let partition = partition(&mut self.partitions, self.subject, gpid);
         check(decree <= partition.applied, "V2", || {
             format!("{op} of {gpid} is answered at {decree}, which nobody has applied")
@@ -218,7 +166,7 @@ impl<'a> History<'a> {
                 )
             })?;
         }
-        if operation.end.is_some() {
+        if !is_news {
             return Ok(false);
         }
         let floor = operation.floor;
@@ -227,7 +175,6 @@ impl<'a> History<'a> {
             let began = operation.began;
             format!("{op} of {gpid} began at {began} when {floor} had ended, and is answered at {decree}")
         })?;
-        operation.end = Some((now, End::Done(decree, answer.clone())));
         partition.ended = partition.ended.max(decree);
         Ok(true)
     }
@@ -237,6 +184,7 @@ impl<'a> History<'a> {
     /// # Errors
     /// V3.
     pub(crate) fn failed(&mut self, op: OpId, now: Moment) -> Checked {
+        self.suspect = Some(op);
         let operation = &mut self.operations[op.0 as usize];
         operation.end = Some((now, End::Failed));
         check(operation.kind != Kind::Write || operation.given.is_empty(), "V3", || {
@@ -259,6 +207,41 @@ impl<'a> History<'a> {
     #[must_use]
     pub(crate) fn applied(&self, gpid: Gpid) -> Decree {
         self.partitions.get(&gpid).map_or(Decree::ZERO, |partition| partition.applied)
+    }
+
+    /// The few operations that show what is wrong with the one that was looked at last: that one, the one that it
+    /// has to come after, and the last write that it saw and the first that it did not.
+    #[must_use]
+    pub(crate) fn picture(&self) -> String {
+        let Some(wrong) = self.suspect.map(|op| &self.operations[op.0 as usize]) else {
+            return String::new();
+        };
+        let place = |operation: &Operation| match (operation.answered(), operation.given.first()) {
+            (Some((_, decree, _)), _) | (None, Some(&(decree, _))) => Some(decree),
+            (None, None) => None,
+        };
+        let here = place(wrong).unwrap_or(self.applied(wrong.gpid));
+        let mut shown = vec![wrong];
+        let mut writes = Vec::new();
+        for operation in self.operations.iter().filter(|operation| operation.gpid == wrong.gpid) {
+            let Some(decree) = place(operation) else { continue };
+            let is_write = operation.kind == Kind::Write && operation.key == wrong.key;
+            if decree == wrong.floor && wrong.floor >= here && shown.len() == 1 && operation != wrong {
+                shown.push(operation);
+            } else if is_write && decree <= here.max(wrong.floor) && operation != wrong {
+                writes.push((decree, operation));
+            }
+        }
+        writes.sort_by_key(|(decree, _)| *decree);
+        let seen = writes.partition_point(|(decree, _)| *decree <= here);
+        let near = seen.saturating_sub(1)..(seen + 1).min(writes.len());
+        shown.extend(writes[near].iter().map(|(_, operation)| operation));
+        timeline(self.subject, &shown)
+    }
+
+    /// All operations, in the order in which they began.
+    pub(crate) fn into_operations(self) -> Vec<Operation> {
+        self.operations
     }
 
     /// Number of operations that were begun.
@@ -304,7 +287,7 @@ fn matches_model(
     act: &Act,
     expected: &AppAnswer,
 ) -> Checked {
-    check(act.answer == *expected, "V1", || {
+    check(agree(&act.answer, expected), "V1", || {
         format!(
             "{node}'s app of {gpid} answers `{}` with `{}` at {decree}, and the model with `{}`",
             subject.show_request(&act.request),
@@ -336,6 +319,8 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::tally_app::{Request, TallySubject};
 
@@ -366,13 +351,40 @@ mod tests {
         let written = begin(&mut history, Kind::Write, add);
         history.on_applied(NODE, (GPID, Decree(1)), 0, &act(written, add, 5)).expect("it is new");
         assert_eq!(history.done(written, Decree(1), &sum(5), Moment(2)), Ok(true));
-        let op = begin(&mut history, Kind::Read, read);
-        history.on_read(NODE, GPID, Decree(0), &act(op, read, 0)).expect("so it was before the write");
-        assert_eq!(broken(history.done(op, Decree(0), &sum(0), Moment(3))), "V1");
-        assert_eq!(broken(history.on_read(NODE, GPID, Decree(1), &act(op, read, 0))), "V1");
-        history.on_read(NODE, GPID, Decree(1), &act(op, read, 5)).expect("so it is");
-        assert_eq!(broken(history.done(op, Decree(1), &sum(0), Moment(3))), "V1");
-        assert_eq!(history.done(op, Decree(1), &sum(5), Moment(3)), Ok(true));
+        let [stale, wrong, right] = [(); 3].map(|()| begin(&mut history, Kind::Read, read));
+        history.on_read(NODE, GPID, Decree(0), &act(stale, read, 0)).expect("so it was before the write");
+        assert_eq!(broken(history.done(stale, Decree(0), &sum(0), Moment(3))), "V1");
+        assert_eq!(broken(history.on_read(NODE, GPID, Decree(1), &act(wrong, read, 0))), "V1");
+        history.on_read(NODE, GPID, Decree(1), &act(wrong, read, 5)).expect("so it is");
+        assert_eq!(broken(history.done(wrong, Decree(1), &sum(0), Moment(3))), "V1");
+        history.on_read(NODE, GPID, Decree(1), &act(right, read, 5)).expect("so it is");
+        assert_eq!(history.done(right, Decree(1), &sum(5), Moment(3)), Ok(true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_drawn() {
+        let mut history = History::new(&TallySubject);
+        for number in 1..=4 {
+            let (decree, add) = (Decree(number), Request::Add { key: 1, amount: 1 });
+            let answer = number.cast_signed();
+            let began = Moment(number * 2_000_000);
+            let op = history.begin(Operation::new(0, GPID, Kind::Write, (1, add.encode()), began));
+            history.on_applied(NODE, (GPID, decree), 0, &act(op, add, answer)).expect("it is new");
+            let at = Moment(began.0 + 1_000_000);
+            assert_eq!(history.done(op, decree, &sum(answer), at), Ok(true));
+        }
+        let read = Request::Read { key: 1 };
+        let began = Moment(10_000_000);
+        let op = history.begin(Operation::new(3, GPID, Kind::Read, (1, read.encode()), began));
+        history.on_read(NODE, GPID, Decree(3), &act(op, read, 3)).expect("so it was");
+        assert_eq!(broken(history.done(op, Decree(3), &sum(3), Moment(12_000_000))), "V1");
+        let drawn = [
+            "                           0.006000 s                    0.012000 s",
+            "c0 1.0 k1     add 1 to k1  |=====|                                   3 at 3",
+            "c0 1.0 k1     add 1 to k1               |=====|                      4 at 4",
+            "c3 1.0 k1     read k1                                |============|  3 at 3",
+        ];
+        assert_eq!(history.picture().lines().collect::<Vec<_>>(), drawn);
     }
 
     #[test]

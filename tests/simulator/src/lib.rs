@@ -13,7 +13,8 @@
 //! | `meta_server` | the meta server's disk, sessions and operator |
 //! | `subject`, `tally_app` | what the cluster hosts: an app, its model, its requests; the one built in |
 //! | `home`, `witness` | where an app keeps its files; who watches what it does |
-//! | `clients`, `history` | operations, their retries and outcomes; V1 to V4 |
+//! | `clients`, `operation`, `history` | operations, their retries and outcomes; V1 to V4 by their decrees |
+//! | `search`, `picture` | V1 again, by a search that knows no decrees; what contradicts what, drawn |
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
 //! | `crash_points` | a run in which the power of one machine goes after its n-th disk operation |
@@ -36,10 +37,13 @@ mod machine;
 mod mask;
 mod meta_server;
 mod network;
+mod operation;
+mod picture;
 mod plan;
 mod power;
 mod run;
 mod scenario;
+mod search;
 mod shadow;
 mod shell;
 mod shrink;
@@ -54,12 +58,14 @@ mod world;
 
 pub use clock::Moment;
 pub use crash_points::{disk_operations, run_with_cuts};
-pub use history::{End, Kind, Operation};
 pub use mask::{Mask, Numbers, Struck};
-pub use run::{Outcome, check, keep_panics, run, run_subject, run_without};
+pub use operation::{End, Kind, Operation};
+pub use run::{Outcome, check, keep_panics, run, run_subject, run_without, search};
 pub use scenario::{Scenario, ScenarioFailure, run_scenario, scenario_files};
+pub use search::{Contradiction, Searched};
 pub use shrink::{Shrunken, shrink};
 pub use sometimes::{Sometimes, Tally};
 pub use subject::{Dice, Home, Model, Subject};
+pub use tally_app::TallySubject;
 pub use trace::Trace;
 pub use violation::Violation;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use simulator::{
-    Mask, Numbers, Outcome, Scenario, Tally, Trace, keep_panics, run_scenario, run_without, scenario_files,
-    shrink,
+    Mask, Numbers, Outcome, Scenario, Searched, Tally, Trace, keep_panics, run_scenario, run_without,
+    scenario_files, shrink,
 };
 
 /// Simulates whole clusters with faults, a seed at a time, and checks that nothing breaks.
@@ -44,6 +44,13 @@ struct Arguments {
     /// Let no message be lost, late, doubled or out of order by chance.
     #[arg(long)]
     fair: bool,
+    /// Let clients ask no more at once than a search can judge, and search the history of each key for an order,
+    /// without a look at decrees.
+    #[arg(long)]
+    search: bool,
+    /// Print all that clients asked and were told, an operation a line.
+    #[arg(long)]
+    history: bool,
     /// How many runs the shrinking of a failing seed may take; 0 shows it as it is.
     #[arg(long, default_value_t = 400)]
     shrink: u32,
@@ -65,6 +72,7 @@ impl Arguments {
             silent: self.silent.clone(),
             calm: self.calm_ms.map(Duration::from_millis),
             fair: self.fair,
+            searchable: self.search,
         }
     }
 }
@@ -80,6 +88,7 @@ struct Sum {
     simulated: Duration,
     operations: u64,
     tally: Tally,
+    searched: Searched,
     failed: Vec<Outcome>,
 }
 
@@ -90,6 +99,7 @@ impl Sum {
         self.simulated += outcome.simulated;
         self.operations += outcome.operations as u64;
         self.tally.add(&outcome.tally);
+        self.searched.add(&outcome.searched);
         if outcome.violation.is_some() {
             self.failed.push(outcome);
         }
@@ -130,6 +140,9 @@ fn run_all(arguments: &Arguments, first: u64, count: u64) -> Sum {
                     let mut trace = if arguments.trace { Trace::kept() } else { Trace::silent() };
                     let outcome = run_without(seed, &arguments.mask(), &mut trace);
                     print!("{}", trace.text());
+                    if arguments.history {
+                        outcome.history.iter().for_each(|operation| println!("{operation}"));
+                    }
                     let failed = outcome.violation.is_some();
                     sum.lock().expect("no holder panics").add(outcome);
                     if failed && !arguments.keep_going {
@@ -149,6 +162,10 @@ fn report(sum: &Sum, took: Duration) {
     println!("sometimes:");
     for (what, count) in sum.tally.rows() {
         println!("{count:>12}  {what}");
+    }
+    if sum.searched.histories > 0 {
+        let Searched { histories, operations, longest } = sum.searched;
+        println!("{operations} operations in {histories} histories searched, {longest} in the longest");
     }
     println!(
         "{} seeds in {seconds:.1} s: {:.0} seeds/s, {:.0} events/s, {:.2} simulated hours/s; {} operations, {:.1} simulated hours",
@@ -175,6 +192,7 @@ fn tell(outcome: &Outcome, arguments: &Arguments) {
         let (all, left) = (outcome.struck.len(), last.struck.len());
         println!("{left} of {all} troubles are left after {} runs:", shrunken.runs);
         trace.troubles().iter().for_each(|line| println!("{line}"));
+        print!("{}", last.picture);
         if let Some(violation) = &last.violation {
             println!("{:10.6} s  {violation}", last.simulated.as_secs_f64());
         }

@@ -16,6 +16,8 @@ pub struct Mask {
     pub calm: Option<Duration>,
     /// No message is lost, late, doubled or out of order by chance.
     pub fair: bool,
+    /// Clients ask no more at once than a search can judge, and afterwards one does.
+    pub searchable: bool,
 }
 
 impl Mask {
@@ -46,6 +48,9 @@ impl fmt::Display for Mask {
         }
         if self.fair {
             write!(f, " --fair")?;
+        }
+        if self.searchable {
+            write!(f, " --search")?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use replica_core::Settings;
 
 use crate::dice::Dice;
 use crate::network::Weather;
+use crate::search::MOST_AT_ONCE;
 
 mod faults;
 mod tuning;
@@ -121,6 +122,18 @@ fn more_apps(dice: &mut Dice) -> Vec<AnotherApp> {
 }
 
 impl Plan {
+    /// No more clients and operations at once than a search can judge.
+    pub(crate) fn make_searchable(&mut self) {
+        let partitions = self.partitions as usize;
+        self.clients = self.clients.min(MOST_AT_ONCE * partitions);
+        let most = self.clients.max(partitions).div_ceil(partitions);
+        self.habits.depth = self.habits.depth.min(MOST_AT_ONCE / most);
+        self.habits.think = self.habits.think.max(Duration::from_millis(60));
+        // Outcomes that nobody knows make a search long, so they are to be few.
+        self.habits.stray_permille = self.habits.stray_permille.min(10);
+        self.habits.limit = self.habits.limit.max(Duration::from_secs(8));
+    }
+
     /// A run in which members come and go all the time, checkpoints are taken and learned all the time, and
     /// somebody deposed goes on for long without hearing of it: what takes a chain of changes happens here.
     fn churn(&mut self, dice: &mut Dice) {

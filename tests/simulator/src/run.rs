@@ -6,6 +6,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use crate::mask::{Mask, Struck};
+use crate::operation::Operation;
+use crate::search::{Contradiction, Searched};
 use crate::sometimes::Tally;
 use crate::subject::{AnySubject, Subject};
 use crate::tally_app::TallySubject;
@@ -34,6 +36,12 @@ pub struct Outcome {
     pub struck: Vec<Struck>,
     /// What happened how often.
     pub tally: Tally,
+    /// What a search judged afterwards, if the mask asked for one.
+    pub searched: Searched,
+    /// The operations that show what was broken, if clients saw it (V1 to V4).
+    pub picture: String,
+    /// All that clients asked and were told.
+    pub history: Vec<Operation>,
 }
 
 /// Lines of the trace that [`check`] shows.
@@ -75,7 +83,8 @@ pub fn run_subject(subject: &impl Subject, seed: u64, trace: &mut Trace) -> Outc
 fn run_any(subject: &dyn AnySubject, seed: u64, mask: &Mask, trace: &mut Trace) -> Outcome {
     let mut world = World::new(subject, seed, mask.clone(), trace);
     let violation = watch(&mut world);
-    Outcome::of(world, violation)
+    let outcome = Outcome::of(world, violation);
+    if mask.searchable { outcome.search(subject) } else { outcome }
 }
 
 /// Runs a world to its end, or to the first violation.
@@ -89,6 +98,8 @@ pub(crate) fn watch(world: &mut World<'_>) -> Option<Violation> {
 
 impl Outcome {
     pub(crate) fn of(world: World<'_>, violation: Option<Violation>) -> Self {
+        let seen_by_clients = violation.as_ref().is_some_and(|violation| violation.rule.starts_with('V'));
+        let picture = if seen_by_clients { world.history.picture() } else { String::new() };
         Self {
             seed: world.seed,
             violation,
@@ -99,24 +110,48 @@ impl Outcome {
             calm: world.plan.trouble,
             struck: world.struck,
             tally: world.tally,
+            searched: Searched::default(),
+            picture,
+            history: world.history.into_operations(),
         }
+    }
+
+    /// What clients saw is searched too, if nothing else was wrong.
+    fn search(mut self, subject: &dyn AnySubject) -> Self {
+        if self.violation.is_none() {
+            match subject.search(&self.history) {
+                Ok(searched) => self.searched = searched,
+                Err(found) => (self.violation, self.picture) = (Some(found.violation), found.picture),
+            }
+        }
+        self
     }
 }
 
-/// Runs these seeds with an app of yours, and returns what happened how often.
+/// Runs these seeds with an app of yours, every fourth of them with a search afterwards, and returns what
+/// happened how often.
 ///
 /// # Panics
 /// At the first seed that fails, with the end of its trace and what is wrong.
 pub fn check(subject: &impl Subject, seeds: impl IntoIterator<Item = u64>) -> Tally {
     let mut tally = Tally::default();
     for seed in seeds {
-        let outcome = run_subject(subject, seed, &mut Trace::silent());
+        let mask = Mask { searchable: seed.is_multiple_of(4), ..Mask::default() };
+        let outcome = run_any(subject, seed, &mask, &mut Trace::silent());
         tally.add(&outcome.tally);
         if let Some(violation) = outcome.violation {
             let mut trace = Trace::kept();
-            run_subject(subject, seed, &mut trace);
-            panic!("{}seed {seed} FAILED: {violation}", trace.tail(TAIL));
+            run_any(subject, seed, &mask, &mut trace);
+            panic!("{}{}seed {seed} FAILED: {violation}", trace.tail(TAIL), outcome.picture);
         }
     }
     tally
+}
+
+/// Searches an order of these operations that explains every answer (V1), without a look at decrees.
+///
+/// # Errors
+/// What contradicts what; or rule `test` for what is more than can be searched.
+pub fn search(subject: &impl Subject, operations: &[Operation]) -> Result<Searched, Box<Contradiction>> {
+    AnySubject::search(subject, operations)
 }

@@ -9,6 +9,8 @@ use replicated_app::{AppAnswer, ReplicatedApp};
 
 pub use crate::dice::Dice;
 pub use crate::home::Home;
+use crate::operation::Operation;
+use crate::search::{Contradiction, Searched, search};
 
 /// An app, what clients ask of it, and what it should answer.
 ///
@@ -54,11 +56,20 @@ pub trait Subject: Sync {
 /// What one partition of an app should do, without anything that makes the app fast or durable. The default is
 /// a new, empty partition.
 pub trait Model: Clone + Debug + Default + Eq + Hash + Send + Sync + 'static {
-    /// A write takes effect. `timestamp_us` is what the app sees as its batch's.
+    /// A write takes effect. `timestamp_us` is what the app sees as its batch's. Of a rejection only the code
+    /// counts.
     fn apply(&mut self, request: &[u8], timestamp_us: u64) -> AppAnswer;
 
     /// A read.
     fn read(&self, request: &[u8]) -> AppAnswer;
+}
+
+/// Whether two answers say the same. What a rejection says to people is not the model's business.
+pub(crate) fn agree(one: &AppAnswer, other: &AppAnswer) -> bool {
+    match (one, other) {
+        (Err(one), Err(other)) => one.code == other.code,
+        (one, other) => one == other,
+    }
 }
 
 /// A [`Subject`] without its type, for the world, which is the same for all.
@@ -70,6 +81,7 @@ pub(crate) trait AnySubject: Sync {
     fn show_request(&self, request: &[u8]) -> String;
     fn show_answer(&self, answer: &AppAnswer) -> String;
     fn model(&self) -> Box<dyn AnyModel>;
+    fn search(&self, operations: &[Operation]) -> Result<Searched, Box<Contradiction>>;
 }
 
 /// A [`Model`] without its type.
@@ -105,6 +117,10 @@ impl<S: Subject> AnySubject for S {
 
     fn model(&self) -> Box<dyn AnyModel> {
         Box::new(S::Model::default())
+    }
+
+    fn search(&self, operations: &[Operation]) -> Result<Searched, Box<Contradiction>> {
+        search::<S::Model>(self, operations)
     }
 }
 

@@ -217,7 +217,7 @@ impl ReplicatedApp for TallyApp {
 
 /// What the app should do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct TallyModel(BTreeMap<u8, i64>);
+pub struct TallyModel(BTreeMap<u8, i64>);
 
 impl Model for TallyModel {
     fn apply(&mut self, request: &[u8], _: u64) -> AppAnswer {
@@ -235,8 +235,9 @@ impl Model for TallyModel {
     }
 }
 
-/// The app, its model and its requests.
-pub(crate) struct TallySubject;
+/// The app that is built in: its model and its requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TallySubject;
 
 impl Subject for TallySubject {
     type Model = TallyModel;

@@ -140,6 +140,9 @@ impl<'a> World<'a> {
             plan.weather.clear_up();
         }
         plan.trouble = mask.calm.map_or(plan.trouble, |calm| calm.min(plan.trouble));
+        if mask.searchable {
+            plan.make_searchable();
+        }
         if !subject.keys_are_apart() {
             plan.habits.keys = 1;
         }

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use words::{Decree, Gpid, Reply, SessionStamp, Write, WriteKind};
 
 use crate::clients::Sent;
-use crate::history;
-use crate::history::Kind;
+use crate::operation::{self, Kind};
 use crate::tally_app::{Request, answered};
 use crate::violation::Checked;
 use crate::witness::{OpId, tagged};
@@ -116,7 +115,7 @@ impl World<'_> {
             Some(request @ Request::Add { key, .. }) => (Kind::Write, key, request.encode()),
             Some(request @ Request::Read { key }) => (Kind::Read, key, request.encode()),
         };
-        let begun = history::Operation::new(0, asked.gpid, kind, (key, request.clone()), self.now);
+        let begun = operation::Operation::new(0, asked.gpid, kind, (key, request.clone()), self.now);
         let op = self.history.begin(begun);
         let operation = Operation {
             gpid: asked.gpid,
