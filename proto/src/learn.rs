@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ::words::{
-    AddLearner, Ballot, Decree, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
-    LearnStartOver, Mutation, Signature,
+    AddLearner, Ballot, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations, LearnStartOver,
+    Mutation, Signature,
 };
 
 use crate::malformed::{count, required};
@@ -40,7 +40,7 @@ impl From<Learn> for pb::Learn {
             gpid: Some(message.gpid.into()),
             ballot: message.ballot.0,
             signature: message.signature.0,
-            last_committed: message.last_committed.0,
+            last_committed: Some(message.last_committed.into()),
         }
     }
 }
@@ -53,7 +53,7 @@ impl TryFrom<pb::Learn> for Learn {
             gpid: required(message.gpid, "Learn.gpid")?,
             ballot: count(Ballot, message.ballot, "Learn.ballot")?,
             signature: Signature(message.signature),
-            last_committed: count(Decree, message.last_committed, "Learn.last_committed")?,
+            last_committed: required(message.last_committed, "Learn.last_committed")?,
         })
     }
 }

@@ -139,7 +139,7 @@ fn learning() -> impl Strategy<Value = PeerMessage> {
         (head(), app()).prop_map(|((gpid, ballot, signature), app)| {
             PeerMessage::AddLearner(AddLearner { gpid, ballot, signature, app })
         }),
-        (head(), decree()).prop_map(|((gpid, ballot, signature), last_committed)| {
+        (head(), mutation_id()).prop_map(|((gpid, ballot, signature), last_committed)| {
             PeerMessage::Learn(Learn { gpid, ballot, signature, last_committed })
         }),
         head().prop_map(|(gpid, ballot, signature)| {

@@ -161,8 +161,8 @@ pub struct Learn {
     pub ballot: Ballot,
     /// Which learning.
     pub signature: Signature,
-    /// What it has committed.
-    pub last_committed: Decree,
+    /// The last that it has committed.
+    pub last_committed: MutationId,
 }
 
 /// What the learner misses is in the primary's prepare list: prepares follow.

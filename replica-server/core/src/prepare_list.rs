@@ -74,6 +74,11 @@ impl PrepareList {
         self.last_committed
     }
 
+    /// Known: it is the app's, or one that followed on it.
+    pub(crate) fn last_committed_id(&self) -> MutationId {
+        self.identity_at(self.last_committed).expect("the last committed decree is known")
+    }
+
     pub(crate) fn last_prepared(&self) -> Decree {
         Decree(self.floor.0 + self.entries.len() as u64)
     }

@@ -82,7 +82,7 @@ impl Replica {
     }
 
     fn ask_to_learn(&mut self, step: &mut Step<'_>) {
-        let last_committed = self.last_committed();
+        let last_committed = self.list.last_committed_id();
         let Role::Learner(learner) = &mut self.role else { return };
         learner.ask_at = step.now.time + patience(step.settings);
         let (ballot, signature) = (learner.ballot, learner.signature);

@@ -41,8 +41,8 @@ pub(super) struct Teaching {
 enum Phase {
     /// It has not asked yet.
     Invited,
-    /// What it misses, from this decree on, is being read or written out.
-    Preparing { from: Decree },
+    /// What it misses after this is being read or written out.
+    Preparing { after: MutationId },
     /// Something is on its way to it; it asks again when it has that.
     Handed,
     /// It copies a checkpoint, which can take long.
@@ -175,14 +175,12 @@ impl Replica {
         let Some(teaching) = primary.learners.get_mut(&from).filter(|t| t.signature == signature) else {
             return;
         };
-        let has = learn.last_committed;
-        if has > committed {
-            // Only after an operator forced an older primary (§6.4). The emptied node learns under another
-            // signature, so that a late duplicate can't empty it again.
-            step.send(from, PeerMessage::LearnStartOver(LearnStartOver { gpid, ballot, signature }));
-            return self.start_teaching(step, from);
+        let (after, has) = (learn.last_committed, learn.last_committed.decree);
+        let here = self.list.identity_at(has);
+        if has > committed || here.is_some_and(|here| here != after) {
+            return self.start_over(step, from, signature);
         }
-        if has >= floor && self.list.identity_at(has).is_some() {
+        if has >= floor && here.is_some() {
             if !teaching.is_streaming() {
                 let mut progress = Progress::from(has);
                 progress.rewind(has, prepared, step.settings.resend_batch);
@@ -197,15 +195,24 @@ impl Replica {
             }
             return self.pump(step, from);
         }
-        if matches!(teaching.phase, Phase::Preparing { from } if from == has.next()) {
+        if matches!(teaching.phase, Phase::Preparing { after: asked } if asked == after) {
             return; // asked twice, being prepared
         }
-        teaching.phase = Phase::Preparing { from: has.next() };
+        teaching.phase = Phase::Preparing { after };
         teaching.has = has;
         teaching.wants_after = Some(committed);
         teaching.progress_at = step.now.time;
-        // As much as the shell puts into one answer: what is read must outrun what is written (§6.3).
-        step.work(Work::ReadLog { gpid, signature, from: has.next(), to: committed });
+        // As much as the shell puts into one answer: what is read must outrun what is written (§6.3). What it has
+        // is read too, to see that it is the same.
+        step.work(Work::ReadLog { gpid, signature, from: has.max(Decree(1)), to: committed });
+    }
+
+    /// The learner has another history, or more than this primary: only after an operator forced an older one
+    /// (§6.4). The emptied node learns under another signature, so that a late duplicate can't empty it again.
+    fn start_over(&mut self, step: &mut Step<'_>, node: NodeId, signature: Signature) {
+        let message = LearnStartOver { gpid: self.gpid, ballot: self.ballot, signature };
+        step.send(node, PeerMessage::LearnStartOver(message));
+        self.start_teaching(step, node);
     }
 
     fn learner_of(&mut self, signature: Signature) -> Option<(NodeId, &mut Teaching)> {
@@ -218,12 +225,21 @@ impl Replica {
         &mut self,
         step: &mut Step<'_>,
         signature: Signature,
-        mutations: Vec<Arc<Mutation>>,
+        mut mutations: Vec<Arc<Mutation>>,
     ) {
         let (gpid, ballot, floor, committed) =
             (self.gpid, self.ballot, self.list.floor(), self.list.last_committed());
         let Some((node, teaching)) = self.learner_of(signature) else { return };
-        let Phase::Preparing { from } = teaching.phase else { return };
+        let Phase::Preparing { after } = teaching.phase else { return };
+        if let Some(first) = mutations.first().filter(|first| first.id.decree == after.decree) {
+            if first.id != after {
+                return self.start_over(step, node, signature);
+            }
+            mutations.remove(0);
+        } else if after.decree > Decree::ZERO {
+            mutations.clear();
+        }
+        let from = after.decree.next();
         let contiguous = (from.0..).zip(&mutations).all(|(d, mutation)| mutation.id.decree == Decree(d));
         let known = mutations.last().is_some_and(|last| last.id.decree <= committed);
         teaching.progress_at = step.now.time;
@@ -325,6 +341,7 @@ impl Replica {
             Phase::Preparing { .. } | Phase::Handed | Phase::Copying => Some(teaching.has),
             Phase::Invited | Phase::Streaming(_) => None,
         });
-        learning.min()
+        // What it has is compared with.
+        learning.min().map(|has| Decree(has.0.saturating_sub(1)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use words::{Ballot, Command, MetaToNode, Reply, RoleName};
+use words::{Ballot, Command, Configuration, MetaToNode, Reply, RoleName};
 
 use crate::harness::{Cluster, GPID};
 use crate::{R1, R2, R3, three};
@@ -128,6 +128,40 @@ fn a_learner_that_learns_in_small_steps_gets_to_the_list() {
         cluster.lag(R1, R2),
         cluster.configuration
     );
+}
+
+/// A loss was declared, and a member that had been given up comes back with another history of the same length: it
+/// learns afresh (§6.4), by the log as well as by the list.
+#[test]
+fn a_member_that_was_given_up_does_not_go_on_where_it_was() {
+    for list_tail in [3, 1024] {
+        let mut cluster = three();
+        cluster.settings.list_tail = list_tail;
+        cluster.settings.mutation_2pc_min_replica_count = 1;
+        cluster.kill(R3);
+        cluster.unreachable(R3);
+        for _ in 0..5 {
+            cluster.write(R1, 1);
+        }
+        cluster.kill(R1);
+        cluster.kill(R2);
+        cluster.restart(R3);
+        let ballot = Ballot(cluster.configuration.ballot.0 + 1);
+        cluster.configuration = Configuration { ballot, primary: Some(R3), secondaries: Vec::new() };
+        cluster.push_configuration();
+        cluster.pass(Duration::from_secs(1));
+        for _ in 0..50 {
+            cluster.write(R3, 2);
+        }
+        cluster.restart(R1);
+        for _ in 0..20 {
+            cluster.add(R1);
+            cluster.write(R3, 2);
+        }
+        cluster.pass(Duration::from_secs(1));
+        assert_eq!(cluster.role(R1), RoleName::Secondary, "list tail {list_tail}");
+        assert_eq!(cluster.total(R1), cluster.total(R3), "list tail {list_tail}: they are different (S12)");
+    }
 }
 
 mod alone {
