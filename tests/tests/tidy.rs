@@ -140,7 +140,7 @@ fn every_crate_is_in_the_arrows() {
     let known: BTreeSet<PathBuf> = ARROWS
         .iter()
         .map(|(folder, _)| *folder)
-        .chain(["tests", "tests/simulator", "tests/forgetful"])
+        .chain(["tests", "tests/simulator", "tests/forgetful", "tests/hostile"])
         .map(PathBuf::from)
         .collect();
     let manifests = files(root(), "Cargo.toml").into_iter();

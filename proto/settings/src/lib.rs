@@ -44,8 +44,14 @@ pub struct SettingsError {
 
 impl SettingsError {
     pub(crate) fn new(place: impl Display, problem: impl Into<String>) -> Self {
-        Self { place: place.to_string(), problem: problem.into() }
+        Self { place: on_one_line(&place.to_string()), problem: on_one_line(&problem.into()) }
     }
+}
+
+/// What somebody wrote comes back in messages: whatever it holds, a message stays one line.
+fn on_one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// All settings, by section.
