@@ -15,8 +15,8 @@ use crate::mailbox::{Report, ReportSender};
 /// Tasks that wait at most. What waits is bounded before that: by the windows of the partitions.
 const CAPACITY: usize = 1024;
 
-/// Between two tries to write to a disk that is full.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+/// Between two tries to write what the system had no room or no handle for.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the shard wants of the log.
 pub(crate) enum LogTask {
@@ -75,7 +75,7 @@ fn next(tasks: &Receiver<LogTask>, waiting: &Waiting) -> Result<Option<LogTask>,
     if waiting.records.is_empty() {
         return tasks.recv().map(Some);
     }
-    match tasks.recv_timeout(FULL_DISK_PAUSE) {
+    match tasks.recv_timeout(SHORTAGE_PAUSE) {
         Ok(task) => Ok(Some(task)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => Err(RecvError),
@@ -87,7 +87,7 @@ fn next(tasks: &Receiver<LogTask>, waiting: &Waiting) -> Result<Option<LogTask>,
 struct Waiting {
     records: Vec<Record>,
     last: LogSequence,
-    disk_is_full: bool,
+    is_short: bool,
 }
 
 impl Waiting {
@@ -96,24 +96,24 @@ impl Waiting {
         self.last = last;
     }
 
-    /// Appends, syncs and reports. While only space is missing it stays as it is, to be tried again: nothing is
-    /// acknowledged meanwhile, nothing is lost, and cutting the log may make room (§7.6).
+    /// Appends, syncs and reports. While only space or a file handle is missing it stays as it is, to be tried
+    /// again: nothing is acknowledged meanwhile, nothing is lost, and cutting the log may make room (§7.6).
     fn write(&mut self, log: &mut PrepareLog, reports: &ReportSender) {
         if self.records.is_empty() {
             return;
         }
         match log.append(&self.records) {
             Ok(()) => {}
-            Err(error) if is_full(&error) && !log.has_failed() => {
-                if !std::mem::replace(&mut self.disk_is_full, true) {
-                    tracing::error!(%error, "the prepare log waits for space on its disk; no restart is needed");
+            Err(error) if passes(&error) && !log.has_failed() => {
+                if !std::mem::replace(&mut self.is_short, true) {
+                    tracing::error!(%error, "the prepare log waits until it can be written; no restart is needed");
                 }
                 return;
             }
             Err(error) => stop_the_process(&error),
         }
         log.sync().unwrap_or_else(|error| stop_the_process(&error));
-        if std::mem::take(&mut self.disk_is_full) {
+        if std::mem::take(&mut self.is_short) {
             tracing::info!("the prepare log goes on");
         }
         self.records.clear();
@@ -122,8 +122,11 @@ impl Waiting {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether it is a shortage, which ends by itself or by an operator's hand.
+fn passes(error: &io::Error) -> bool {
+    use rustix::io::Errno;
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// After a failed sync nobody knows what is on the disk, and a second sync that works proves nothing: the kernel
@@ -148,6 +151,24 @@ mod tests {
 
     fn record(partition: u32) -> Record {
         Record::Ballot { gpid: Gpid::new(1, partition), ballot: Ballot(1) }
+    }
+
+    #[test]
+    fn what_waits_for_a_handle_is_written_once_there_is_one() {
+        let disk = Arc::new(MemoryFolder::new());
+        let (mut log, _) = PrepareLog::open(disk.clone(), Options { segment_bytes: 0 }).unwrap();
+        let (_, reports, mut mailbox) = mailbox();
+        let mut waiting = Waiting::default();
+        waiting.add(vec![record(1)], 1);
+        waiting.write(&mut log, &reports);
+        assert!(mailbox.reports.try_recv().is_ok());
+        disk.set_out_of_handles(true);
+        waiting.add(vec![record(2)], 2);
+        waiting.write(&mut log, &reports);
+        assert!(mailbox.reports.try_recv().is_err(), "nothing is durable");
+        disk.set_out_of_handles(false);
+        waiting.write(&mut log, &reports);
+        assert!(mailbox.reports.try_recv().is_ok());
     }
 
     #[test]

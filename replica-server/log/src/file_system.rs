@@ -86,6 +86,8 @@ pub trait File: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct RealFolder {
     path: PathBuf,
+    /// Open all the time, so that names can be made durable when the process is out of handles.
+    folder: fs::File,
 }
 
 impl RealFolder {
@@ -100,7 +102,8 @@ impl RealFolder {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_path(parent)?;
         }
-        Ok(Self { path })
+        let folder = fs::File::open(&path)?;
+        Ok(Self { path, folder })
     }
 }
 
@@ -138,7 +141,7 @@ impl FileSystem for RealFolder {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        sync_path(&self.path)
+        self.folder.sync_all()
     }
 }
 

@@ -61,6 +61,7 @@ struct Faults {
     operations: u64,
     capacity: Option<u64>,
     used: u64,
+    out_of_handles: bool,
 }
 
 impl MemoryFolder {
@@ -101,7 +102,7 @@ impl MemoryFolder {
         folder.names = names;
         let mut faults = lock(&self.faults);
         *faults =
-            Faults { capacity: faults.capacity, operations: faults.operations, used, ..Faults::default() };
+            Faults { used, operations_left: None, fail_next_write: false, fail_next_sync: false, ..*faults };
     }
 
     /// The next write of any file fails, with nothing written.
@@ -148,6 +149,17 @@ impl MemoryFolder {
         lock(&self.faults).capacity = bytes;
     }
 
+    /// How many bytes its files have together.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        lock(&self.faults).used
+    }
+
+    /// While this is so no file can be made or opened; what is open can be used.
+    pub fn set_out_of_handles(&self, out: bool) {
+        lock(&self.faults).out_of_handles = out;
+    }
+
     /// What is in a file; `None` if there is none of that name.
     #[must_use]
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
@@ -180,6 +192,7 @@ impl FileSystem for MemoryFolder {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        lock(&self.faults).handle()?;
         let mut folder = self.change()?;
         let content = Arc::new(Mutex::new(Content::default()));
         let freed = folder.alter(NameChange::Create { name: name.to_owned(), content: content.clone() });
@@ -188,6 +201,7 @@ impl FileSystem for MemoryFolder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+        lock(&self.faults).handle()?;
         let folder = lock(&self.folder);
         let content = folder.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.handle(content.clone()))
@@ -315,6 +329,11 @@ impl File for MemoryFile {
 }
 
 impl Faults {
+    fn handle(&self) -> io::Result<()> {
+        // As the system says it: EMFILE has no kind of its own.
+        if self.out_of_handles { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+
     fn count(&mut self) -> io::Result<()> {
         self.operations += 1;
         match &mut self.operations_left {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::ills::Ills;
 use crate::machine::{Loss, Strike};
 use crate::network::Ailment;
 use crate::plan::Fault;
@@ -45,6 +46,10 @@ impl World<'_> {
             }
             Fault::Rot => self.damage(victim, Loss::Rot),
             Fault::SyncFails => self.fail_a_sync(victim),
+            Fault::WriteFails => self.fail_a_write(victim),
+            Fault::Ail(ill) => self.fall_ill(victim, ill),
+            Fault::RotCheckpoint => self.rot_a_checkpoint(victim),
+            Fault::RotIdentity => self.damage(victim, Loss::RottenIdentity),
             Fault::MetaCrash => self.kill_meta(),
             Fault::MetaCut => self.cut_meta(victim),
             Fault::MetaDeposed => self.depose_meta(),
@@ -125,10 +130,12 @@ impl World<'_> {
             machine.strike = None;
             machine.slow_until = Moment::default();
             machine.dies_starting = None;
+            machine.ills = Ills::default();
             if machine.frozen_until > self.now {
                 machine.frozen_until = self.now;
                 self.wake_by(index, self.now);
             }
+            self.ease(index)?;
             self.start(index)?;
         }
         self.put(self.now + Duration::from_millis(100), Happening::Visit);

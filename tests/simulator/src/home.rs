@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use replicated_app::{LearnState, OpenContext};
 use tempfile::TempDir;
 use words::{AppInfo, Decree, Gpid};
+
+use crate::checksum::{checksum, flip};
 
 /// What one partition's app has on one simulated disk. It stays when the process is killed, and goes with the
 /// disk. What the app writes here is never torn or lost by a simulated power cut: that is tested where the app
@@ -69,19 +71,47 @@ pub(crate) fn copy_of(state: &LearnState) -> io::Result<(LearnState, Option<Arc<
 
 /// The newest whole checkpoint of an app, in memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shelf(Arc<Mutex<(Decree, Bytes)>>);
+pub(crate) struct Shelf(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    decree: Decree,
+    state: Bytes,
+    checksum: u64,
+}
 
 impl Shelf {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn put(&self, decree: Decree, state: Bytes) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (decree, state);
+        *self.kept() = Kept { decree, checksum: checksum(&state), state };
     }
 
     /// The decree of the checkpoint, 0 if there is none.
     pub(crate) fn durable(&self) -> Decree {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.kept().decree
     }
 
-    pub(crate) fn get(&self) -> (Decree, Bytes) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The checkpoint.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is not what was put there.
+    pub(crate) fn get(&self) -> io::Result<(Decree, Bytes)> {
+        let kept = self.kept();
+        if kept.decree > Decree::ZERO && checksum(&kept.state) != kept.checksum {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok((kept.decree, kept.state.clone()))
+    }
+
+    /// One bit is another; false if there is none.
+    pub(crate) fn rot(&self, number: u64) -> bool {
+        let mut kept = self.kept();
+        let mut state = kept.state.to_vec();
+        let rotten = flip(&mut state, number);
+        kept.state = state.into();
+        rotten
     }
 }

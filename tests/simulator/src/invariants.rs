@@ -13,6 +13,7 @@ use words::{
     PrepareAck, RoleName,
 };
 
+use crate::checksum::checksum;
 use crate::clock::Moment;
 use crate::machine::{Hosted, Machine, Seen};
 use crate::shadow::Shadow;
@@ -463,7 +464,7 @@ impl Partition {
     fn compare(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted, how: &'static str) -> Checked {
         let decree = hosted.applied.decree;
         // The sessions are compared now and then: to encode them costs more than all else here.
-        let sessions = if decree.0.is_multiple_of(8) { hash(&hosted.sessions.encode()) } else { 0 };
+        let sessions = if decree.0.is_multiple_of(8) { checksum(&hosted.sessions.encode()) } else { 0 };
         let mine = (hosted.app.digest(), sessions);
         let first = *self.digests.entry(decree).or_insert(mine);
         check(first.1 == mine.1, "S12", || {
@@ -492,13 +493,6 @@ fn check_readers(index: usize, scene: &Scene<'_>, gpid: Gpid) -> Checked {
         })?;
     }
     Ok(())
-}
-
-/// FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
 /// Notes what a step brought about.

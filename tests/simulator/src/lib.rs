@@ -24,6 +24,7 @@
 
 mod agenda;
 mod apps;
+mod checksum;
 mod clients;
 mod clock;
 mod crash_points;
@@ -32,6 +33,7 @@ mod ending;
 mod faults;
 mod history;
 mod home;
+mod ills;
 mod invariants;
 mod machine;
 mod mask;
@@ -41,6 +43,7 @@ mod operation;
 mod picture;
 mod plan;
 mod power;
+mod rot;
 mod run;
 mod scenario;
 mod search;

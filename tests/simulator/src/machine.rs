@@ -10,8 +10,10 @@ use replicated_app::ReplicatedApp;
 use tempfile::TempDir;
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
 
+use crate::checksum::{checksum, flip};
 use crate::clock::{Clock, Moment};
 use crate::home::Home;
+use crate::ills::Ills;
 use crate::shadow::{self, Effect, Shadow};
 use crate::sometimes::{Sometimes, Tally};
 use crate::subject::AnySubject;
@@ -25,7 +27,10 @@ pub(crate) struct Machine {
     pub(crate) process: Option<Process>,
     /// Grows when a process starts or ends: what was on its way to another one is dropped.
     pub(crate) epoch: u64,
+    /// The process stands still.
     pub(crate) frozen_until: Moment,
+    /// The thread that owns core and apps waits for an app; log and workers go on.
+    pub(crate) busy_until: Moment,
     pub(crate) slow_until: Moment,
     /// The power goes after so many operations of the disk, again and again: each with what it does.
     pub(crate) cuts: VecDeque<(u64, Crash)>,
@@ -34,6 +39,7 @@ pub(crate) struct Machine {
     /// The next start ends after so many changes of the log's files.
     pub(crate) dies_starting: Option<(u64, Loss)>,
     pub(crate) presence: Presence,
+    pub(crate) ills: Ills,
 }
 
 /// Whether a machine belongs to the cluster.
@@ -45,6 +51,13 @@ pub(crate) enum Presence {
     Here,
     /// Not any more; it never comes back.
     Gone,
+}
+
+impl Machine {
+    /// Until then its node takes no step.
+    pub(crate) fn stands_until(&self) -> Moment {
+        self.frozen_until.max(self.busy_until)
+    }
 }
 
 /// What can strike in the middle of the carrying out of an output.
@@ -69,8 +82,14 @@ pub(crate) enum Loss {
     Everything,
     /// The files of one app are gone.
     App(Gpid),
-    /// A byte of the log is another one.
+    /// A bit of the log is another one.
     Rot,
+    /// A bit of an app's checkpoint is another one.
+    RottenCheckpoint(Gpid),
+    /// A bit of what the framework keeps beside an app's checkpoint is another one.
+    RottenBeside(Gpid),
+    /// A bit of the files that say whose the data directory is is another one.
+    RottenIdentity,
 }
 
 /// What outlives a process.
@@ -86,6 +105,12 @@ pub(crate) struct Disk {
     /// Partitions whose data here were removed, or damaged by a fault; until the log says durably that they
     /// were removed or created anew.
     pub(crate) doubtful: BTreeSet<Gpid>,
+    /// Partitions whose checkpoint here is damaged; until there is another.
+    pub(crate) rotten: BTreeSet<Gpid>,
+    /// What the largest write to the log had: only in the last one can rot be taken for a torn tail.
+    pub(crate) largest_write: u64,
+    /// Nobody can tell any more whose data directory this is.
+    pub(crate) is_nobodys: bool,
 }
 
 /// One app's folder: what the app keeps, and what the framework keeps beside it for each checkpoint.
@@ -100,7 +125,31 @@ pub(crate) struct Folder {
 #[derive(Clone)]
 pub(crate) struct Beside {
     pub(crate) id: MutationId,
-    pub(crate) sessions: Vec<u8>,
+    sessions: Vec<u8>,
+    checksum: u64,
+}
+
+impl Beside {
+    pub(crate) fn new(id: MutationId, sessions: Vec<u8>) -> Self {
+        Self { id, checksum: checksum(&sessions), sessions }
+    }
+
+    /// The sessions in it.
+    ///
+    /// # Errors
+    /// `InvalidData` if they are not what was written.
+    pub(crate) fn sessions(&self) -> std::io::Result<Sessions> {
+        let damaged = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+        if checksum(&self.sessions) != self.checksum {
+            return Err(damaged());
+        }
+        Sessions::decode(&self.sessions).map_err(|_| damaged())
+    }
+
+    /// One bit is another; false if there is none.
+    pub(crate) fn rot(&mut self, number: u64) -> bool {
+        flip(&mut self.sessions, number)
+    }
 }
 
 /// A checkpoint that a learner may fetch.
@@ -109,8 +158,21 @@ pub(crate) struct Offer {
     pub(crate) gpid: Gpid,
     pub(crate) state: replicated_app::LearnState,
     pub(crate) beside: Beside,
+    /// Of what of `state` is no file: the manifest has it (§6.2).
+    pub(crate) checksum: u64,
     /// Where the files of `state` are, if it has any; gone with the last copy of the offer.
     pub(crate) _files: Option<Arc<TempDir>>,
+}
+
+impl Offer {
+    /// On its way over the network one bit of it becomes another.
+    pub(crate) fn rot(&mut self, number: u64) {
+        let mut blob = self.state.blob.to_vec();
+        if number.is_multiple_of(3) || !flip(&mut blob, number / 3) {
+            self.beside.rot(number / 3);
+        }
+        self.state.blob = blob.into();
+    }
 }
 
 /// A replica server's process: the real core and the real log, and a shell that is simulated.
@@ -119,6 +181,8 @@ pub(crate) struct Process {
     pub(crate) log: PrepareLog,
     /// What waits while the log is being synced.
     pub(crate) to_log: Vec<(LogSequence, Record)>,
+    /// What waits could not be written for lack of room; it is tried again at a time that is set.
+    pub(crate) log_waits: bool,
     /// What is appended and being synced.
     pub(crate) syncing: Vec<(LogSequence, Record)>,
     /// The log is to be cut as soon as it is not being synced.
@@ -241,8 +305,7 @@ impl Folder {
             return Ok((app, Sessions::new(), MutationId::ZERO));
         }
         let beside = self.beside.get(&durable).ok_or(std::io::ErrorKind::NotFound)?;
-        let sessions = Sessions::decode(&beside.sessions).map_err(std::io::Error::other)?;
-        Ok((app, sessions, beside.id))
+        Ok((app, beside.sessions()?, beside.id))
     }
 
     /// Notes what belongs to a checkpoint before that becomes durable.
@@ -268,6 +331,9 @@ impl Disk {
             shadow: BTreeMap::new(),
             settled: true,
             doubtful: BTreeSet::new(),
+            rotten: BTreeSet::new(),
+            largest_write: 0,
+            is_nobodys: false,
         }
     }
 

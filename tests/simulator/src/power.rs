@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replica_core::{Event, Identity, NodeCore, RecoveredApp, Replay};
-use replica_log::{Crash, Damage, FileSystem, MemoryFolder, Options, PrepareLog};
+use replica_log::{Crash, Damage, Options, PrepareLog};
 use replicated_app::ReplicatedApp;
 use words::{Gpid, Life, MutationId};
 
 use crate::clock::Moment;
 use crate::machine::{Disk, Loss, Presence, Process};
+use crate::rot::rot;
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, check};
 use crate::world::{Answer, Happening, World, trace};
@@ -24,6 +25,19 @@ impl World<'_> {
         let machine = &mut self.machines[index];
         machine.epoch += 1;
         machine.frozen_until = Moment::default();
+        machine.busy_until = Moment::default();
+        if machine.disk.is_nobodys {
+            // It does not start like that; its operator gives it an empty directory.
+            self.tally.note(Sometimes::IdentityLost);
+            self.wipe(index);
+            self.start_later(index);
+            return Ok(());
+        }
+        if machine.ills.room(self.now).is_err() {
+            self.tally.note(Sometimes::NoRoomToStart); // its new life can't be noted
+            self.start_later(index);
+            return Ok(());
+        }
         machine.disk.life += 1;
         let options = Options { segment_bytes: self.plan.segment_bytes };
         if let Some((operations, loss)) = machine.dies_starting.take() {
@@ -66,6 +80,10 @@ impl World<'_> {
                     open.push((gpid, hosted));
                     id
                 });
+            if durable.is_err() && machine.disk.rotten.remove(&gpid) {
+                machine.disk.doubtful.insert(gpid);
+                self.tally.note(Sometimes::RotNoticed);
+            }
             apps.push(RecoveredApp { gpid, durable });
         }
         let recovered = replay.finish(apps);
@@ -81,6 +99,7 @@ impl World<'_> {
             core,
             log,
             to_log: Vec::new(),
+            log_waits: false,
             syncing: Vec::new(),
             to_collect: None,
             apps: BTreeMap::new(),
@@ -136,19 +155,30 @@ impl World<'_> {
                 }
             }
             Loss::Rot => {
-                if rot(&machine.disk.log, number) {
-                    self.tally.note(Sometimes::BitRot);
+                if let Some(place) = rot(&machine.disk, number) {
+                    self.tally.note(place);
                     machine.disk.doubtful.extend(self.gpids.iter().chain(&self.dropped));
                 }
             }
+            Loss::RottenCheckpoint(gpid) => self.rot_checkpoint(index, gpid, number),
+            Loss::RottenBeside(gpid) => self.rot_beside(index, gpid, number),
+            Loss::RottenIdentity => {
+                machine.disk.is_nobodys = true;
+                machine.disk.doubtful.extend(self.gpids.iter().chain(&self.dropped));
+            }
             Loss::Everything => {
                 self.tally.note(Sometimes::Wiped);
-                let node = words::NodeId(self.places.len() as u128 + 101);
-                self.places.insert(node, index);
-                machine.disk = Disk::empty(node);
+                self.wipe(index);
             }
         }
         self.start_later(index);
+    }
+
+    /// An empty data directory takes the old one's place.
+    fn wipe(&mut self, index: usize) {
+        let node = words::NodeId(self.places.len() as u128 + 101);
+        self.places.insert(node, index);
+        self.machines[index].disk = Disk::empty(node);
     }
 
     /// A machine is without power for a moment: what was not synced is lost, kept, or a part of it is.
@@ -221,6 +251,7 @@ impl World<'_> {
         machine.epoch += 1;
         machine.strike = None;
         machine.frozen_until = Moment::default();
+        machine.busy_until = Moment::default();
         let peer = machine.disk.node;
         let Some(process) = machine.process.take() else { return };
         machine.disk.settled = process.syncing.is_empty();
@@ -243,20 +274,6 @@ impl World<'_> {
             }
         }
     }
-}
-
-/// Changes one byte of a log, somewhere before its last segment: what changes at its very end can't be told
-/// from what a crash tore.
-fn rot(log: &MemoryFolder, number: u64) -> bool {
-    let mut names: Vec<String> = log.list().unwrap_or_default();
-    names.sort_by_key(|name| (name.len(), name.clone()));
-    names.pop();
-    let Some(name) = names.get(number as usize % names.len().max(1)) else { return false };
-    let Some(mut bytes) = log.content(name).filter(|bytes| !bytes.is_empty()) else { return false };
-    let at = (number >> 8) as usize % bytes.len();
-    bytes[at] ^= 1 << (number % 8);
-    log.set_content(name, bytes);
-    true
 }
 
 /// A machine's name in the configuration file.

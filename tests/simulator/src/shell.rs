@@ -9,12 +9,16 @@ use replicated_app::ReplicatedApp;
 use words::{Envelope, Mutation, PeerMessage, Record, Reply, RoleName};
 
 use crate::clock::Moment;
+use crate::ills::Ill;
 use crate::invariants::Scene;
 use crate::machine::{Duty, Loss, Strike};
 use crate::network::Fate;
 use crate::sometimes::Sometimes;
 use crate::violation::{Checked, Violation, check};
 use crate::world::{Answer, Happening, World, trace};
+
+/// Between two tries to write what there was no room for.
+const LOG_PAUSE: Duration = Duration::from_millis(200);
 
 impl World<'_> {
     /// Something waits for a node: it will look soon.
@@ -28,7 +32,7 @@ impl World<'_> {
 
     /// The node looks at its inbox at `at` or before.
     pub(crate) fn wake_by(&mut self, machine: usize, at: Moment) {
-        let at = at.max(self.machines[machine].frozen_until);
+        let at = at.max(self.machines[machine].stands_until());
         let epoch = self.machines[machine].epoch;
         if let Some(process) = &mut self.machines[machine].process
             && at < process.wake_at
@@ -45,7 +49,7 @@ impl World<'_> {
             return Ok(()); // another life's, or overtaken by an earlier one
         }
         process.wake_at = Moment::NEVER;
-        if machine.frozen_until > self.now {
+        if machine.stands_until() > self.now {
             self.wake_by(index, Moment::default());
             return Ok(());
         }
@@ -58,9 +62,9 @@ impl World<'_> {
         self.plan_next_wake(index)
     }
 
-    /// Whether the process runs now: neither dead nor frozen.
+    /// Whether the node's thread runs now: neither dead nor frozen, nor waiting for an app.
     pub(crate) fn may_go_on(&self, index: usize) -> bool {
-        self.machines[index].process.is_some() && self.machines[index].frozen_until <= self.now
+        self.machines[index].process.is_some() && self.machines[index].stands_until() <= self.now
     }
 
     fn drain(&mut self, index: usize) -> Checked {
@@ -201,7 +205,9 @@ impl World<'_> {
             match process.log.collect(&durable) {
                 Ok(0) => {}
                 Ok(_) => self.tally.note(Sometimes::LogCollected),
-                Err(_) => return self.die_of_disk(index),
+                Err(_) if machine.disk.log.is_dead() => return self.die_of_disk(index),
+                // Tried again later; if the log has failed, the next write says so.
+                Err(_) => {}
             }
         }
         if process.to_log.is_empty() {
@@ -209,9 +215,11 @@ impl World<'_> {
         }
         process.syncing = std::mem::take(&mut process.to_log);
         let records: Vec<Record> = process.syncing.iter().map(|(_, record)| record.clone()).collect();
+        let before = process.log.bytes();
         if process.log.append(&records).is_err() {
-            return self.die_of_disk(index);
+            return self.on_append_failed(index);
         }
+        machine.disk.largest_write = machine.disk.largest_write.max(process.log.bytes() - before);
         let slow = machine.slow_until > self.now;
         let epoch = machine.epoch;
         let span = if slow { self.plan.speed.slow_sync } else { self.plan.speed.sync };
@@ -232,6 +240,7 @@ impl World<'_> {
         }
         let Some(process) = &mut machine.process else { return Ok(()) };
         if process.log.sync().is_err() {
+            self.tally.note(Sometimes::SyncFailed);
             return self.die_of_disk(index);
         }
         let records = std::mem::take(&mut process.syncing);
@@ -242,9 +251,42 @@ impl World<'_> {
         self.sync_if_idle(index)
     }
 
+    /// A shortage of room or of handles passes: what could not be written waits for that (§7.6).
+    fn on_append_failed(&mut self, index: usize) -> Checked {
+        let machine = &mut self.machines[index];
+        let Some(process) = &mut machine.process else { return Ok(()) };
+        if process.log.has_failed() || machine.ills.room(self.now).is_ok() {
+            self.tally.note(Sometimes::WriteFailed);
+            return self.die_of_disk(index);
+        }
+        trace!(self, machine.disk.node, "   the log waits for room");
+        self.tally.note(Sometimes::LogWaited);
+        process.to_log = std::mem::take(&mut process.syncing);
+        if !std::mem::replace(&mut process.log_waits, true) {
+            let (at, epoch) = (self.now + LOG_PAUSE, machine.epoch);
+            self.put(at, Happening::LogAgain { machine: index, epoch });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_log_again(&mut self, index: usize, epoch: u64) -> Checked {
+        let machine = &mut self.machines[index];
+        if machine.epoch != epoch {
+            return Ok(());
+        }
+        if machine.frozen_until > self.now {
+            let at = machine.frozen_until;
+            self.put(at, Happening::LogAgain { machine: index, epoch });
+            return Ok(());
+        }
+        if let Some(process) = &mut machine.process {
+            process.log_waits = false;
+        }
+        self.sync_if_idle(index)
+    }
+
     /// A write or sync of the log failed: fatal to the node, never tried again as if nothing had happened (§7.1).
     pub(crate) fn die_of_disk(&mut self, index: usize) -> Checked {
-        self.tally.note(Sometimes::SyncFailed);
         // A process that ends takes nothing from the system's cache, where what was not synced looks as if it were.
         let loss = match self.machines[index].cuts.pop_front() {
             Some((_, outcome)) => Loss::Cut(outcome),
@@ -338,6 +380,12 @@ impl World<'_> {
         if !self.truth.is_given_up(*gpid, mutation.id) {
             self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
             self.truth.on_applied(node, *gpid, hosted)?;
+        }
+        if self.machines[index].ills.has(Ill::ApplySlow, self.now) && self.dice.permille(100) {
+            let until = self.now + self.freeze_span();
+            trace!(self, node, "   waits for its app until {until}");
+            self.tally.note(Sometimes::ApplySlow);
+            self.machines[index].busy_until = until;
         }
         self.hand_in(index, Event::Applied { gpid: *gpid, decree, answers });
         Ok(())

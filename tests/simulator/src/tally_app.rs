@@ -133,7 +133,7 @@ struct TallyApp {
 impl TallyApp {
     /// The app with whatever is durable on its shelf.
     fn open(shelf: &Shelf) -> io::Result<Self> {
-        let state = match shelf.get() {
+        let state = match shelf.get()? {
             (Decree::ZERO, _) => State::default(),
             (_, state) => State::decode(&state).ok_or(io::ErrorKind::InvalidData)?,
         };
@@ -186,7 +186,7 @@ impl ReplicatedApp for TallyApp {
     }
 
     fn get_checkpoint(&self) -> io::Result<LearnState> {
-        match self.shelf.get() {
+        match self.shelf.get()? {
             (Decree::ZERO, _) => Err(io::ErrorKind::NotFound.into()),
             (decree, blob) => Ok(LearnState { decree, blob, ..LearnState::default() }),
         }

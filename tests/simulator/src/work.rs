@@ -1,15 +1,18 @@
 //! Long work: begun as a duty, done later, away from the node's thread; its result comes back as an event.
 
 use std::io;
+use std::time::Duration;
 
 use replica_core::{Event, Work};
 use replicated_app::{ApplyMode, CheckpointJob, ReplicatedApp};
 use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
 
+use crate::checksum::checksum;
 use crate::home::copy_of;
+use crate::ills::Ill;
 use crate::machine::{Beside, Folder, Offer};
 use crate::scenario::Failure;
-use crate::sometimes::Sometimes;
+use crate::sometimes::{Sometimes, Tally};
 use crate::violation::{Checked, Violation, check};
 use crate::world::{Happening, World, trace};
 
@@ -52,6 +55,11 @@ pub(crate) enum Job {
 /// The most that one read of the log answers, in bytes.
 const LOG_READ_BYTES: usize = 4_000;
 
+/// What spoils the making of an offer, and the installing of what was fetched.
+const SPOILS_AN_OFFER: &[Ill] =
+    &[Ill::CheckpointWithheld, Ill::CheckpointFails, Ill::CheckpointSlow, Ill::DiskFull, Ill::NoHandles];
+const SPOILS_A_FETCH: &[Ill] = &[Ill::TakeOverFails, Ill::ApplySlow, Ill::DiskFull, Ill::NoHandles];
+
 impl World<'_> {
     pub(crate) fn start_work(&mut self, index: usize, work: Work) -> Checked {
         let node = self.machines[index].disk.node;
@@ -67,9 +75,13 @@ impl World<'_> {
                     return Ok(());
                 }
             },
-            Work::OfferCheckpoint { gpid, signature, at_least } => Job::Offer { gpid, signature, at_least },
+            Work::OfferCheckpoint { gpid, signature, at_least } => {
+                self.provoke_ill(index, SPOILS_AN_OFFER);
+                Job::Offer { gpid, signature, at_least }
+            }
             Work::ReadLog { gpid, signature, from, to } => Job::ReadLog { gpid, signature, from, to },
             Work::FetchCheckpoint { gpid, signature, from, transfer, checkpoint } => {
+                self.provoke_ill(index, SPOILS_A_FETCH);
                 let incarnation = self.incarnation(index, gpid);
                 Job::Fetch { gpid, incarnation, signature, from, transfer, checkpoint }
             }
@@ -80,12 +92,23 @@ impl World<'_> {
                 return Ok(());
             }
         };
-        let span =
-            if matches!(job, Job::Fetch { .. }) { self.plan.speed.transfer } else { self.plan.speed.work };
-        let at = self.now + self.dice.span(span);
+        let at = self.now + self.work_span(index, &job);
         let epoch = self.machines[index].epoch;
         self.put(at, Happening::Finish { machine: index, epoch, job });
         Ok(())
+    }
+
+    fn work_span(&mut self, index: usize, job: &Job) -> Duration {
+        let slow = self.machines[index].ills.has(Ill::CheckpointSlow, self.now);
+        let span = match job {
+            Job::Fetch { .. } => self.plan.speed.transfer,
+            Job::Checkpoint { .. } | Job::Offer { .. } if slow => {
+                self.tally.note(Sometimes::CheckpointSlow);
+                self.plan.speed.slow_work
+            }
+            _ => self.plan.speed.work,
+        };
+        self.dice.span(span)
     }
 
     fn incarnation(&self, index: usize, gpid: Gpid) -> u64 {
@@ -95,10 +118,14 @@ impl World<'_> {
 
     /// The quick part of a checkpoint: what is applied now.
     fn snapshot(&mut self, index: usize, gpid: Gpid) -> Option<Job> {
+        if self.machines[index].ills.has(Ill::CheckpointRefused, self.now) {
+            self.tally.note(Sometimes::CheckpointRefused);
+            return None;
+        }
         let process = self.machines[index].process.as_mut()?;
         let hosted = process.apps.get_mut(&gpid)?;
         let job = hosted.app.async_checkpoint().ok()??;
-        let beside = Beside { id: hosted.applied, sessions: hosted.sessions.encode() };
+        let beside = Beside::new(hosted.applied, hosted.sessions.encode());
         Some(Job::Checkpoint { gpid, incarnation: hosted.incarnation, beside, job })
     }
 
@@ -172,6 +199,10 @@ impl World<'_> {
     fn finish_create(&mut self, index: usize, gpid: Gpid, app: &AppInfo) -> Result<Event, Violation> {
         check(crate::machine::is_ours(app), "§4.8", || format!("{gpid} is created as {app:?}"))?;
         let machine = &mut self.machines[index];
+        if let Err(error) = machine.ills.room(self.now) {
+            self.tally.note(Sometimes::NoRoomToCreate);
+            return Ok(Event::Created { gpid, result: Err(error) });
+        }
         let folder = Folder::new(gpid, app.clone());
         let opened = folder.open(self.subject).map_err(|error| Violation {
             rule: "app",
@@ -194,6 +225,7 @@ impl World<'_> {
             process.offers.retain(|_, offer| offer.gpid != gpid);
         }
         machine.disk.apps.remove(&gpid);
+        machine.disk.rotten.remove(&gpid);
         // Until the log says so durably, a restart finds a note without data.
         machine.disk.doubtful.insert(gpid);
         self.tally.note(Sometimes::Collected);
@@ -214,12 +246,16 @@ impl World<'_> {
         let hosted = hosted.filter(|_| valid).ok_or(io::ErrorKind::NotFound)?;
         let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
         let id = beside.id;
+        note_failure(machine.ills.room(self.now), Sometimes::CheckpointNoRoom, &mut self.tally)?;
         machine.disk.log.operate()?;
         folder.put_beside(beside);
+        let spared = machine.ills.spare(Ill::CheckpointFails, self.now);
+        note_failure(spared, Sometimes::CheckpointFailed, &mut self.tally)?;
         machine.disk.log.operate()?;
         job()?;
         machine.disk.log.operate()?;
         folder.tidy(hosted.app.last_durable_decree());
+        machine.disk.rotten.remove(&gpid);
         self.tally.note(Sometimes::CheckpointDone);
         Ok(id)
     }
@@ -234,22 +270,30 @@ impl World<'_> {
         let folder = machine.disk.apps.get_mut(&gpid).ok_or(io::ErrorKind::NotFound)?;
         let durable = hosted.app.last_durable_decree();
         if durable < at_least || durable == Decree::ZERO {
+            note_failure(machine.ills.room(self.now), Sometimes::CheckpointNoRoom, &mut self.tally)?;
             machine.disk.log.operate()?;
-            folder.put_beside(Beside { id: hosted.applied, sessions: hosted.sessions.encode() });
+            folder.put_beside(Beside::new(hosted.applied, hosted.sessions.encode()));
+            let spared = machine.ills.spare(Ill::CheckpointFails, self.now);
+            note_failure(spared, Sometimes::CheckpointFailed, &mut self.tally)?;
             machine.disk.log.operate()?;
             hosted.app.sync_checkpoint()?;
             machine.disk.log.operate()?;
             folder.tidy(hosted.app.last_durable_decree());
+            machine.disk.rotten.remove(&gpid);
         }
-        let state = hosted.app.get_checkpoint()?;
+        let spared = machine.ills.spare(Ill::CheckpointWithheld, self.now);
+        note_failure(spared, Sometimes::CheckpointWithheld, &mut self.tally)?;
+        let state = note_failure(hosted.app.get_checkpoint(), Sometimes::RotNoticed, &mut self.tally)?;
         if state.decree < at_least {
             return Err(io::Error::other("the app has not applied that much yet"));
         }
         let beside = folder.beside.get(&state.decree).cloned().ok_or(io::ErrorKind::NotFound)?;
+        note_failure(beside.sessions(), Sometimes::RotNoticed, &mut self.tally)?;
         let id = beside.id;
         let (state, files) = copy_of(&state)?;
+        let offer = Offer { gpid, checksum: checksum(&state.blob), state, beside, _files: files };
         process.last_offer += 1;
-        process.offers.insert(process.last_offer, Offer { gpid, state, beside, _files: files });
+        process.offers.insert(process.last_offer, offer);
         Ok((id, process.last_offer))
     }
 
@@ -260,8 +304,16 @@ impl World<'_> {
         from: Decree,
         to: Decree,
     ) -> Result<Vec<std::sync::Arc<words::Mutation>>, Violation> {
-        let Some(process) = &self.machines[index].process else { return Ok(Vec::new()) };
-        process.log.reader().read(gpid, from, to, LOG_READ_BYTES).map_err(crate::shell::log_failed)
+        let machine = &self.machines[index];
+        let Some(process) = &machine.process else { return Ok(Vec::new()) };
+        match process.log.reader().read(gpid, from, to, LOG_READ_BYTES) {
+            // The learner gets a checkpoint then.
+            Err(_) if machine.ills.room(self.now).is_err() => {
+                self.tally.note(Sometimes::LogUnreadable);
+                Ok(Vec::new())
+            }
+            result => result.map_err(crate::shell::log_failed),
+        }
     }
 
     /// A checkpoint arrived, whole or not at all, and takes the place of what is here, unless that is newer.
@@ -291,6 +343,12 @@ impl World<'_> {
         if hosted.applied.decree >= checkpoint.decree {
             return Ok(Err(io::Error::other("what is here is newer")));
         }
+        let spared = machine.ills.spare(Ill::TakeOverFails, self.now);
+        let ready = note_failure(machine.ills.room(self.now), Sometimes::FetchNoRoom, &mut self.tally)
+            .and_then(|()| note_failure(spared, Sometimes::TakeOverFailed, &mut self.tally));
+        if let Err(error) = ready {
+            return Ok(Err(error));
+        }
         if machine.disk.log.operate().is_err() {
             return Ok(Err(io::Error::other("the power went")));
         }
@@ -302,8 +360,7 @@ impl World<'_> {
         }
         let taken = copy_of(&offer.state)
             .and_then(|(state, _files)| hosted.app.apply_checkpoint(ApplyMode::Learn, &state));
-        let sessions = replica_core::Sessions::decode(&offer.beside.sessions);
-        let (Ok(()), Ok(sessions)) = (&taken, sessions) else {
+        let (Ok(()), Ok(sessions)) = (&taken, offer.beside.sessions()) else {
             let what = format!("{node} can't read a checkpoint of {gpid}: {taken:?}");
             return Err(Violation { rule: "S12", what });
         };
@@ -318,6 +375,7 @@ impl World<'_> {
         if let Some(folder) = machine.disk.apps.get_mut(&gpid) {
             folder.tidy(durable);
         }
+        machine.disk.rotten.remove(&gpid);
         self.tally.note(Sometimes::LearnByCheckpoint);
         self.provoke(index);
         Ok(Ok(checkpoint))
@@ -333,6 +391,26 @@ impl World<'_> {
             self.network.is_open(source, index, self.now) && self.network.is_open(index, source, self.now);
         let alive = machine.disk.node == from && machine.frozen_until <= self.now;
         let offer = machine.process.as_ref()?.offers.get(&transfer)?;
-        (!broken && open && alive).then(|| offer.clone())
+        if broken || !open || !alive {
+            return None;
+        }
+        let mut offer = offer.clone();
+        if self.is_troubled() && self.dice.permille(self.plan.speed.rotten_permille) {
+            offer.rot(self.dice.between(0, u64::MAX));
+        }
+        // Its checksums are in the manifest; what is not what was offered is thrown away (§6.2).
+        if checksum(&offer.state.blob) != offer.checksum || offer.beside.sessions().is_err() {
+            self.tally.note(Sometimes::RottenTransfer);
+            return None;
+        }
+        Some(offer)
     }
+}
+
+/// Notes that something failed.
+fn note_failure<T>(result: io::Result<T>, what: Sometimes, tally: &mut Tally) -> io::Result<T> {
+    if result.is_err() {
+        tally.note(what);
+    }
+    result
 }

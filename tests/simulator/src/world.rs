@@ -13,6 +13,7 @@ use crate::dice::Dice;
 use crate::ending::Ending;
 use crate::faults::Count;
 use crate::history::History;
+use crate::ills::Ills;
 use crate::invariants::Truth;
 use crate::machine::{Disk, Machine, Presence};
 use crate::mask::{Mask, Struck};
@@ -74,6 +75,10 @@ pub(crate) enum Happening {
     Refused { machine: usize, epoch: u64, peer: NodeId },
     /// What was appended to a log is durable.
     Synced { machine: usize, epoch: u64 },
+    /// A log that had no room is tried again.
+    LogAgain { machine: usize, epoch: u64 },
+    /// A shortage of room or of handles may have ended.
+    Eased { machine: usize },
     /// Long work is done.
     Finish { machine: usize, epoch: u64, job: Job },
     /// A node tries to reach the meta server.
@@ -171,11 +176,13 @@ impl<'a> World<'a> {
                 process: None,
                 epoch: 0,
                 frozen_until: Moment::default(),
+                busy_until: Moment::default(),
                 slow_until: Moment::default(),
                 cuts: VecDeque::new(),
                 strike: None,
                 dies_starting: None,
                 presence: if index < plan.machines { Presence::Here } else { Presence::Spare },
+                ills: Ills::default(),
             });
         }
         let gpids: Vec<Gpid> = (0..plan.partitions).map(|partition| Gpid::new(1, partition)).collect();
@@ -258,6 +265,8 @@ impl<'a> World<'a> {
                 Ok(())
             }
             Happening::Synced { machine, epoch } => self.on_synced(machine, epoch),
+            Happening::LogAgain { machine, epoch } => self.on_log_again(machine, epoch),
+            Happening::Eased { machine } => self.ease(machine),
             Happening::Finish { machine, epoch, job } => self.on_finish(machine, epoch, job),
             Happening::Connect { machine, epoch } => self.on_connect(machine, epoch),
             Happening::ToMeta { session, message } => self.on_to_meta(session, message),

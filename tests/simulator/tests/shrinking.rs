@@ -32,7 +32,7 @@ fn what_is_left_is_small_and_still_fails() {
         });
         assert!(runs <= 400 && runs == shrunken.runs, "the bound is kept and the runs are counted");
         let left = shrunken.outcome.struck.len();
-        assert!(left <= 4, "seed {seed}: {left} of {before} troubles are left");
+        assert!(left <= 4.max(before / 4), "seed {seed}: {left} of {before} troubles are left");
         assert!(shrunken.mask.calm.is_some(), "seed {seed}: some of the time was not needed");
         // The command that is printed repeats it.
         let again = planted(seed, &shrunken.mask);
@@ -71,7 +71,7 @@ fn a_trouble_that_is_left_out_does_not_renumber_the_others() {
 #[test]
 fn silence_and_an_early_calm_shorten_a_run() {
     let mut wholes = (1..).map(|seed| run(seed, &mut Trace::silent()));
-    let whole = wholes.find(|outcome| outcome.operations > 500).expect("some seed is busy");
+    let whole = wholes.find(|outcome| outcome.operations > 2_000).expect("some seed is busy");
     let silent = simulator::Numbers((0..whole.clients as u32).collect());
     let mask = Mask { silent, calm: Some(Duration::from_secs(3)), ..Mask::default() };
     let short = run_without(whole.seed, &mask, &mut Trace::silent());

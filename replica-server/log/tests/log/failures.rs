@@ -111,6 +111,19 @@ fn a_disk_that_is_full_when_a_segment_is_due() {
 }
 
 #[test]
+fn a_log_that_is_out_of_handles_when_a_segment_is_due_goes_on_later() {
+    let files = MemoryFolder::new();
+    let (mut log, _) = open(&files, 0);
+    write(&mut log, &records()[..2]);
+    files.set_out_of_handles(true);
+    assert_eq!(log.append(&records()[2..3]).expect_err("no handle").raw_os_error(), Some(24));
+    assert!(!log.has_failed());
+    files.set_out_of_handles(false);
+    write(&mut log, &records()[2..]);
+    assert_eq!(open(&files, 0).1.records, records());
+}
+
+#[test]
 fn a_failure_while_a_segment_is_published_ends_the_log() {
     for failing in 0..3 {
         let files = MemoryFolder::new();

@@ -2,8 +2,10 @@
 
 use words::{Gpid, NodeId};
 
-use crate::machine::{Loss, Presence};
-use crate::world::{World, trace};
+use crate::ills::Ill;
+use crate::machine::{Loss, Machine, Presence};
+use crate::violation::Checked;
+use crate::world::{Happening, World, trace};
 
 impl World<'_> {
     pub(super) fn slow_disk(&mut self, victim: usize) {
@@ -16,6 +18,58 @@ impl World<'_> {
         if self.machines[victim].process.is_some() {
             self.machines[victim].disk.log.fail_next_sync();
         }
+    }
+
+    pub(super) fn fail_a_write(&mut self, victim: usize) {
+        if self.machines[victim].process.is_some() {
+            self.machines[victim].disk.log.fail_next_write();
+        }
+    }
+
+    /// A machine suffers from something for a while.
+    pub(super) fn fall_ill(&mut self, victim: usize, ill: Ill) {
+        let until = self.now + self.cut_span();
+        trace!(self, self.machines[victim].disk.node, "{ill:?} until {until}");
+        let machine = &mut self.machines[victim];
+        machine.ills.befall(ill, until);
+        match ill {
+            // Not always at once: what was begun while there was room fails in the middle.
+            Ill::DiskFull => {
+                let left = self.dice.pick(&[0, 20, 300, 2_000]);
+                machine.disk.log.set_capacity(Some(machine.disk.log.used() + left));
+            }
+            Ill::NoHandles => machine.disk.log.set_out_of_handles(true),
+            _ => return,
+        }
+        self.put(until, Happening::Eased { machine: victim });
+    }
+
+    /// What the log's files had no room or no handle for goes on, as soon as that is over.
+    pub(crate) fn ease(&mut self, index: usize) -> Checked {
+        let Machine { ills, disk, .. } = &self.machines[index];
+        if !ills.has(Ill::DiskFull, self.now) {
+            disk.log.set_capacity(None);
+        }
+        if !ills.has(Ill::NoHandles, self.now) {
+            disk.log.set_out_of_handles(false);
+        }
+        Ok(())
+    }
+
+    /// The bit changes while the process runs, which notices when it next needs it, or while the node is down.
+    pub(super) fn rot_a_checkpoint(&mut self, victim: usize) {
+        let Some(gpid) = self.some_partition() else { return };
+        let beside = self.dice.permille(500);
+        if self.dice.permille(500) {
+            let loss = if beside { Loss::RottenBeside(gpid) } else { Loss::RottenCheckpoint(gpid) };
+            return self.damage(victim, loss);
+        }
+        let number = self.dice.between(0, u64::MAX);
+        if !self.can_be_spared(victim) {
+            return;
+        }
+        trace!(self, self.machines[victim].disk.node, "a checkpoint of {gpid} rots");
+        if beside { self.rot_beside(victim, gpid, number) } else { self.rot_checkpoint(victim, gpid, number) }
     }
 
     /// Data are lost, if each partition keeps another member of its configuration that has them: what all have
@@ -43,8 +97,9 @@ impl World<'_> {
         self.places.get(&node).is_some_and(|&place| {
             let disk = &self.machines[place].disk;
             // A member whose broken replica was collected before it heard that it is one has nothing.
+            let damaged = disk.doubtful.contains(&gpid) || disk.rotten.contains(&gpid);
             let here = self.machines[place].presence == Presence::Here;
-            here && disk.node == node && disk.shadow.contains_key(&gpid) && !disk.doubtful.contains(&gpid)
+            here && disk.node == node && disk.shadow.contains_key(&gpid) && !damaged
         })
     }
 }

@@ -38,7 +38,7 @@ impl World<'_> {
     }
 
     /// From much shorter to much longer than a lease.
-    pub(super) fn freeze_span(&mut self) -> Duration {
+    pub(crate) fn freeze_span(&mut self) -> Duration {
         let longest = self.plan.settings.lease * 4;
         let longest_us = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.dice.between(1_000, longest_us))

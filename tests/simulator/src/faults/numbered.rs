@@ -4,6 +4,7 @@
 use std::fmt::Arguments;
 
 use crate::dice::Dice;
+use crate::ills::Ill;
 use crate::mask::Struck;
 use crate::plan::Fault;
 use crate::violation::Checked;
@@ -51,6 +52,18 @@ impl World<'_> {
         let number = PROVOKED + self.count.provoked;
         let dice = self.dice_of(number);
         self.strike_numbered(number, dice, format_args!("provoked"), |w| w.befall_provoked(index));
+    }
+
+    /// A node begins what one of these ills would spoil.
+    pub(crate) fn provoke_ill(&mut self, index: usize, ills: &[Ill]) {
+        if !self.is_troubled() || !self.dice.permille(self.plan.provoked_permille) {
+            return;
+        }
+        self.count.provoked += 1;
+        let number = PROVOKED + self.count.provoked;
+        let mut dice = self.dice_of(number);
+        let ill = dice.pick(ills);
+        self.strike_numbered(number, dice, format_args!("provoked"), |w| w.fall_ill(index, ill));
     }
 
     fn dice_of(&self, number: u32) -> Dice {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::dice::Dice;
+use crate::ills::Ill;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,14 @@ pub(crate) enum Fault {
     Rot,
     /// A sync of a log fails.
     SyncFails,
+    /// A write of a log fails.
+    WriteFails,
+    /// A disk has no more room, or a process no more handles, or an app is ill, for a while.
+    Ail(Ill),
+    /// A bit of a checkpoint changes, or of what is beside it.
+    RotCheckpoint,
+    /// A node dies, and the files that say whose its data directory is are damaged.
+    RotIdentity,
     /// The meta server dies.
     MetaCrash,
     /// The meta server cannot be reached by some.
@@ -114,6 +123,20 @@ const DISKS: &[Kind] = &[
     (Fault::LoseApp, 4_000, 15_000),
     (Fault::Rot, 4_000, 15_000),
     (Fault::SyncFails, 3_000, 12_000),
+    (Fault::WriteFails, 3_000, 12_000),
+    (Fault::Ail(Ill::DiskFull), 1_500, 8_000),
+    (Fault::Ail(Ill::NoHandles), 1_500, 8_000),
+    (Fault::RotCheckpoint, 2_000, 10_000),
+    (Fault::RotIdentity, 6_000, 20_000),
+];
+
+const APPS: &[Kind] = &[
+    (Fault::Ail(Ill::CheckpointFails), 1_500, 8_000),
+    (Fault::Ail(Ill::CheckpointSlow), 1_500, 8_000),
+    (Fault::Ail(Ill::CheckpointRefused), 1_500, 8_000),
+    (Fault::Ail(Ill::CheckpointWithheld), 1_500, 8_000),
+    (Fault::Ail(Ill::TakeOverFails), 1_500, 8_000),
+    (Fault::Ail(Ill::ApplySlow), 1_500, 8_000),
 ];
 
 const META: &[Kind] = &[
@@ -138,7 +161,10 @@ const OPERATORS: &[Kind] = &[
 /// About half of all kinds of trouble, each at a rate of its own; some seeds have none at all.
 pub(super) fn draw(dice: &mut Dice) -> Vec<(Fault, Duration)> {
     let likely = dice.pick(&[0, 350, 350, 600, 600, 900]);
-    [NETWORK, NODES, DISKS, META, OPERATORS].iter().flat_map(|kinds| draw_from(dice, kinds, likely)).collect()
+    [NETWORK, NODES, DISKS, APPS, META, OPERATORS]
+        .iter()
+        .flat_map(|kinds| draw_from(dice, kinds, likely))
+        .collect()
 }
 
 /// So many in a thousand of these kinds.

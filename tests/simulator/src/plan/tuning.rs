@@ -41,6 +41,10 @@ pub(crate) struct Speed {
     pub(crate) work: Spans,
     /// The transfer of a checkpoint.
     pub(crate) transfer: Spans,
+    /// A checkpoint while its app is slow at it.
+    pub(crate) slow_work: Spans,
+    /// How many in a thousand transfers arrive with a bit changed.
+    pub(crate) rotten_permille: u32,
     /// How many in a thousand transfers break.
     pub(crate) broken_permille: u32,
     /// A command made durable by the meta server.
@@ -99,6 +103,8 @@ pub(super) fn speed(dice: &mut Dice) -> Speed {
         sync: dice.pick(&[Spans::us(50, 300), Spans::us(200, 6_000), Spans::ms(1, 40)]),
         slow_sync: dice.pick(&[Spans::ms(50, 400), Spans::ms(300, 2_000)]),
         work: dice.pick(&[Spans::us(100, 3_000), Spans::ms(2, 60)]),
+        slow_work: dice.pick(&[Spans::ms(300, 2_000), Spans::ms(1_000, 8_000)]),
+        rotten_permille: dice.pick(&[0, 50, 300]),
         transfer: dice.pick(&[Spans::ms(1, 20), Spans::ms(20, 800)]),
         broken_permille: dice.pick(&[0, 100, 400]),
         meta_commit: dice.pick(&[Spans::us(100, 2_000), Spans::ms(1, 80)]),
