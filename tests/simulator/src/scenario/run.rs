@@ -4,8 +4,6 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
-use replica_core::Event;
-
 use super::arms::Script;
 use super::expect::{Condition, Judgement, PATIENCE, When};
 use super::parse::Scenario;
@@ -191,10 +189,5 @@ impl World<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A node's process hears something.
-    pub(super) fn tell(&mut self, machine: usize, event: Event) {
-        self.hand_in(machine, event);
     }
 }

@@ -30,19 +30,8 @@ impl World<'_> {
                 Party::Meta => self.start_meta(),
                 Party::Machine(machine) => self.known(*machine).and_then(|index| self.start(index)),
             }),
-            Statement::Stop(machine) => {
-                let index = self.running(*machine)?;
-                self.tell(index, Event::Stop);
-                self.wait(PATIENCE, |world| {
-                    Ok(match world.machines[index].process {
-                        None => Judgement::Holds,
-                        Some(_) => Judgement::NotYet("it has not stopped".to_owned()),
-                    })
-                })
-            }
+            Statement::Stop(machine) => self.stop(*machine),
             Statement::Strike { party, kind, at } => self.strike_party(*party, *kind, at.as_ref()),
-            Statement::LoseData(machine) => self.wreck(*machine, Loss::Everything),
-            Statement::LoseApp(machine) => self.wreck(*machine, Loss::App(Gpid::new(1, 0))),
             Statement::Cut(link) => self.cut(*link),
             Statement::Heal => {
                 self.network.heal();
@@ -52,45 +41,50 @@ impl World<'_> {
                 self.script.arms.push(arm.clone());
                 Ok(())
             }
-            Statement::Release(name) => match self.release(Some(name)) {
-                0 => Err(expected(format!("nothing is held as `{name}`"))),
-                _ => Ok(()),
-            },
             Statement::Disarm => {
                 self.script.arms.clear();
                 Ok(())
             }
-            Statement::FailSync(machine) => {
-                let index = self.known(*machine)?;
-                self.machines[index].disk.log.fail_next_sync();
-                Ok(())
-            }
-            Statement::FailWrite(machine) => {
-                let index = self.known(*machine)?;
-                self.machines[index].disk.log.fail_next_write();
-                Ok(())
-            }
-            Statement::FailWork(what, machine) => {
-                let index = self.known(*machine)?;
-                self.script.failures.insert((*what, index));
-                Ok(())
-            }
-            Statement::RotLog(machine) => self.wreck(*machine, Loss::Rot),
-            Statement::DelaySync(machine, by) => {
-                let index = self.known(*machine)?;
-                self.script.sync_delays.insert(index, *by);
-                Ok(())
-            }
-            Statement::SlowDisk(machine, span) => {
-                let index = self.known(*machine)?;
-                self.machines[index].slow_until = self.now + *span;
-                Ok(())
-            }
-            other => self.carry_out_request(other),
+            Statement::Release(name) => match self.release(Some(name)) {
+                0 => Err(expected(format!("nothing is held as `{name}`"))),
+                _ => Ok(()),
+            },
+            other => self.carry_out_on_disk(other),
         }
     }
 
-    fn carry_out_request(&mut self, statement: &Statement) -> Checked {
+    fn carry_out_on_disk(&mut self, statement: &Statement) -> Checked {
+        match *statement {
+            Statement::LoseData(machine) => return self.wreck(machine, Loss::Everything),
+            Statement::LoseApp(machine) => return self.wreck(machine, Loss::App(Gpid::new(1, 0))),
+            Statement::RotLog(machine) => return self.wreck(machine, Loss::Rot),
+            Statement::FailSync(machine) => {
+                let index = self.known(machine)?;
+                self.machines[index].disk.log.fail_next_sync();
+            }
+            Statement::FailWrite(machine) => {
+                let index = self.known(machine)?;
+                self.machines[index].disk.log.fail_next_write();
+            }
+            Statement::FailWork(what, machine) => {
+                let index = self.known(machine)?;
+                self.script.failures.insert((what, index));
+            }
+            Statement::DelaySync(machine, by) => {
+                let index = self.known(machine)?;
+                self.script.sync_delays.insert(index, by);
+            }
+            Statement::SlowDisk(machine, span) => {
+                let index = self.known(machine)?;
+                self.machines[index].slow_until = self.now + span;
+            }
+            _ => return self.carry_out_order(statement),
+        }
+        Ok(())
+    }
+
+    /// What an operator asks for, or the scenario in the meta server's place.
+    fn carry_out_order(&mut self, statement: &Statement) -> Checked {
         let gpid = Gpid::new(1, 0);
         match statement {
             Statement::Propose { kind, node, refused } => {
@@ -113,9 +107,16 @@ impl World<'_> {
             Statement::Tell { machine, command, ballot } => {
                 let index = self.running(*machine)?;
                 let (ballot, command) = (*ballot, *command);
-                self.tell(index, Event::Meta(MetaToNode::Command { gpid, ballot, command }));
+                self.hand_in(index, Event::Meta(MetaToNode::Command { gpid, ballot, command }));
                 Ok(())
             }
+            other => self.carry_out_request(other),
+        }
+    }
+
+    /// What clients do, what is expected, and time.
+    fn carry_out_request(&mut self, statement: &Statement) -> Checked {
+        match statement {
             Statement::Do { asked, times, wanted } => {
                 (1..*times).try_for_each(|_| self.operate(asked, None))?;
                 self.operate(asked, wanted.as_ref())
@@ -155,6 +156,17 @@ impl World<'_> {
             Some(_) => Ok(index),
             None => Err(expected(format!("r{} does not run", index + 1))),
         }
+    }
+
+    fn stop(&mut self, machine: usize) -> Checked {
+        let index = self.running(machine)?;
+        self.hand_in(index, Event::Stop);
+        self.wait(PATIENCE, |world| {
+            Ok(match world.machines[index].process {
+                None => Judgement::Holds,
+                Some(_) => Judgement::NotYet("it has not stopped".to_owned()),
+            })
+        })
     }
 
     /// Everything starts; the app is created, and has all the members that these machines can give it.
