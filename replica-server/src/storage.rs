@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use replica_core::{RecoveredReplica, Replay};
+use replica_core::{Recovered, Replay};
 use replica_log::{Damage, Opened, PrepareLog, RealFolder};
 use replicated_app::Registry;
 
@@ -33,7 +33,7 @@ pub(crate) fn recover(
     opened: &Opened,
     apps: &mut Apps,
     registry: &Registry,
-) -> Result<Vec<RecoveredReplica>, StartError> {
+) -> Result<Recovered, StartError> {
     let mut replay = Replay::new();
     for record in &opened.records {
         replay.on_record(record);

@@ -53,6 +53,9 @@ pub enum Record {
     Removed {
         /// The partition.
         gpid: Gpid,
+        /// The ballot that it had: a message of an older one, say from a meta server that was deposed, must not
+        /// bring it back (§4.8).
+        ballot: Ballot,
     },
 }
 
@@ -65,7 +68,7 @@ impl Record {
             | Self::Ballot { gpid, .. }
             | Self::Prepare { gpid, .. }
             | Self::Installed { gpid, .. }
-            | Self::Removed { gpid } => *gpid,
+            | Self::Removed { gpid, .. } => *gpid,
         }
     }
 }
@@ -83,7 +86,7 @@ impl fmt::Display for Record {
                 let kept = if *suffix_kept { ", with what follows" } else { "" };
                 write!(f, "installed {gpid} {checkpoint}{kept}")
             }
-            Self::Removed { gpid } => write!(f, "removed {gpid}"),
+            Self::Removed { gpid, ballot } => write!(f, "removed {gpid} in ballot {ballot}"),
         }
     }
 }

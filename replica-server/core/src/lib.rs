@@ -37,7 +37,7 @@ mod step;
 pub use event::{Event, RecoveredApp, WriteAnswer};
 pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};
-pub use replay::{RecoveredReplica, Replay};
+pub use replay::{Recovered, Replay};
 pub use replica::Replica;
 pub use sessions::{DamagedSessions, Sessions, apply_mutation};
 pub use settings::Settings;

@@ -12,7 +12,7 @@ use words::{
 use crate::peers::{Peers, Received};
 use crate::replica::{Replica, refuse_unable};
 use crate::step::{Counters, Step};
-use crate::{Event, LogSequence, Output, RecoveredReplica, Settings, Work};
+use crate::{Event, LogSequence, Output, Recovered, Settings, Work};
 
 /// Reports about changes are this far apart at least.
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
@@ -59,8 +59,8 @@ pub struct NodeCore {
     stopping: Stopping,
     /// What was found at start to be applied and logged, before anything else.
     first: Output,
-    /// The ballots of replicas that were removed in this life: a late message of an older one must not bring
-    /// them back below it.
+    /// The ballots of replicas that were removed: a late message of an older one must not bring them back below
+    /// it, nor have the partition created anew (§4.8).
     removed: BTreeMap<Gpid, Ballot>,
 }
 
@@ -76,7 +76,7 @@ impl NodeCore {
     /// A node as it starts, with what it found on its disk. The first [`flush`](Self::flush) hands over what
     /// there is to apply.
     #[must_use]
-    pub fn new(identity: Identity, settings: Settings, recovered: Vec<RecoveredReplica>, now: Now) -> Self {
+    pub fn new(identity: Identity, settings: Settings, recovered: Recovered, now: Now) -> Self {
         let peers = Peers::new(identity.node, identity.life);
         let counters = Counters::of_life(identity.life.0);
         let mut node = Self {
@@ -97,10 +97,10 @@ impl NodeCore {
             collect_due: false,
             stopping: Stopping::No,
             first: Output::default(),
-            removed: BTreeMap::new(),
+            removed: recovered.removed,
         };
         let mut out = Output::default();
-        for recovered in recovered {
+        for recovered in recovered.replicas {
             let gpid = recovered.gpid;
             let replica = node.with_step(now, &mut out, |step| Replica::recovered(step, recovered));
             node.replicas.insert(gpid, replica);
@@ -318,9 +318,12 @@ impl NodeCore {
                 r.on_configuration(step, &configuration);
             });
         }
+        if self.removed.get(&gpid).is_some_and(|&ballot| configuration.ballot <= ballot) {
+            return; // from before it was removed: this node is no member any more
+        }
         let first =
             Configuration { ballot: Ballot(1), primary: Some(self.identity.node), secondaries: Vec::new() };
-        if configuration == first && !self.removed.contains_key(&gpid) {
+        if configuration == first {
             let replica =
                 self.with_step(now, out, |step| Replica::create_first(step, gpid, app, configuration));
             self.insert(replica);

@@ -11,6 +11,7 @@ use crate::prepare_list::{Entry, PrepareList};
 #[derive(Debug, Default)]
 pub struct Replay {
     partitions: BTreeMap<Gpid, Partition>,
+    removed: BTreeMap<Gpid, Ballot>,
     all_damaged: bool,
 }
 
@@ -28,9 +29,17 @@ struct Partition {
     damage: Option<String>,
 }
 
-/// A replica as it was found at start; the node takes it over with [`NodeCore::new`](crate::NodeCore::new).
+/// What was found at start; the node takes it over with [`NodeCore::new`](crate::NodeCore::new).
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub(crate) replicas: Vec<RecoveredReplica>,
+    /// Replicas that were here once, each with the ballot that it had.
+    pub(crate) removed: BTreeMap<Gpid, Ballot>,
+}
+
+/// A replica as it was found at start.
 #[derive(Debug)]
-pub struct RecoveredReplica {
+pub(crate) struct RecoveredReplica {
     pub(crate) gpid: Gpid,
     pub(crate) app: AppInfo,
     pub(crate) ballot: Ballot,
@@ -51,8 +60,9 @@ impl Replay {
 
     /// The next record.
     pub fn on_record(&mut self, record: &Record) {
-        if let Record::Removed { gpid } = record {
+        if let Record::Removed { gpid, ballot } = record {
             self.partitions.remove(gpid);
+            self.removed.insert(*gpid, *ballot);
             return;
         }
         let partition = self.partitions.entry(record.gpid()).or_default();
@@ -89,10 +99,10 @@ impl Replay {
     /// Brings log and apps together. A replica that was noted, and whose app is missing, damaged, or older
     /// than the log reaches back to, is in `Error`: it is never taken for an empty or a shorter one (§4.8).
     #[must_use]
-    pub fn finish(self, apps: Vec<RecoveredApp>) -> Vec<RecoveredReplica> {
+    pub fn finish(self, apps: Vec<RecoveredApp>) -> Recovered {
         let mut apps: BTreeMap<Gpid, RecoveredApp> = apps.into_iter().map(|app| (app.gpid, app)).collect();
         let all_damaged = self.all_damaged;
-        let recovered = self.partitions.into_iter().map(|(gpid, mut partition)| {
+        let replicas = self.partitions.into_iter().map(|(gpid, mut partition)| {
             if all_damaged {
                 partition.damage.get_or_insert_with(|| "the prepare log is damaged".to_owned());
             }
@@ -116,7 +126,7 @@ impl Replay {
             let confirmed = confirmed.clamp(list.last_committed(), list.last_prepared());
             RecoveredReplica { gpid, app, ballot, list, confirmed, durable, installed, error }
         });
-        recovered.collect()
+        Recovered { replicas: replicas.collect(), removed: self.removed }
     }
 }
 

@@ -40,7 +40,7 @@ impl Index {
                 self.on_prepare(*gpid, mutation.id, location);
             }
             // What was logged before a checkpoint may be another history than the checkpoint's.
-            Record::Installed { gpid, .. } | Record::Removed { gpid } => {
+            Record::Installed { gpid, .. } | Record::Removed { gpid, .. } => {
                 self.partitions.remove(gpid);
             }
             Record::Created { .. } | Record::Ballot { .. } => {}

@@ -39,7 +39,7 @@
 //! | 32 | 4 | checksum of bytes 0 to 31 |
 //!
 //! Then frames follow, one a record, without padding. The first ones are the *restatement*: for each partition
-//! that was created and not removed, in the order of their numbers, a `Created` record and a `Ballot` record
+//! that was removed a `Removed` record; for each that was created and not removed, in the order of their numbers, a `Created` record and a `Ballot` record
 //! with its highest ballot; then, for each partition with damage, a frame without a payload. It is all that
 //! older segments say beyond mutations, so they can be removed. A frame:
 //!

@@ -57,6 +57,9 @@ pub(crate) struct State {
 impl State {
     /// Takes notice of a record in the last segment.
     pub(crate) fn on_record(&mut self, record: &Record) {
+        if !matches!(record, Record::Removed { .. }) {
+            self.restatement.removed.remove(&record.gpid()); // it is here again
+        }
         match record {
             Record::Created { gpid, app } => {
                 let noted = || Noted { app: app.clone(), ballot: Ballot(0) };
@@ -70,8 +73,9 @@ impl State {
                 *highest = mutation.id.decree.max(*highest);
             }
             Record::Installed { .. } => {}
-            Record::Removed { gpid } => {
+            Record::Removed { gpid, ballot } => {
                 self.restatement.live.remove(gpid);
+                self.restatement.removed.insert(*gpid, *ballot);
                 for segment in &mut self.segments {
                     segment.highest.remove(gpid);
                 }
@@ -253,7 +257,7 @@ impl PrepareLog {
         let mut index = self.index.lock().expect("no holder panics");
         for (record, &length) in records.iter().zip(&self.lengths) {
             self.state.on_record(record);
-            if let Record::Created { gpid, .. } | Record::Removed { gpid } = record {
+            if let Record::Created { gpid, .. } | Record::Removed { gpid, .. } = record {
                 self.state.restatement.damaged.remove(gpid);
             }
             let segment = self.state.segments.back_mut().expect("there is always one");

@@ -198,9 +198,11 @@ impl Reading {
     }
 
     fn on_record(&mut self, record: Record, place: Place, length: u32, restated: bool) {
-        self.wounds.known.insert(record.gpid());
+        if !(restated && matches!(record, Record::Removed { .. })) {
+            self.wounds.known.insert(record.gpid());
+        }
         match record {
-            Record::Removed { gpid } => self.wounds.heal(gpid),
+            Record::Removed { gpid, .. } if !restated => self.wounds.heal(gpid),
             Record::Created { gpid, .. } if !restated => self.wounds.heal(gpid),
             _ => {}
         }
@@ -215,6 +217,9 @@ impl Reading {
     /// Whether a restated record is known from the segments before: then replay had better not see it, as
     /// memory did not.
     fn says_nothing_new(&self, record: &Record) -> bool {
+        if let Record::Removed { gpid, .. } = record {
+            return self.state.restatement.removed.contains_key(gpid);
+        }
         self.state.restatement.live.get(&record.gpid()).is_some_and(|noted| match record {
             Record::Created { app, .. } => noted.app == *app,
             Record::Ballot { ballot, .. } => noted.ballot >= *ballot,
@@ -271,7 +276,7 @@ fn position(offset: u64) -> usize {
 fn forget_removed(records: &mut Vec<Record>) {
     let mut removed: BTreeMap<Gpid, usize> = BTreeMap::new();
     for (position, record) in records.iter().enumerate() {
-        if let Record::Removed { gpid } = record {
+        if let Record::Removed { gpid, .. } = record {
             removed.insert(*gpid, position);
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Noted {
 pub(crate) struct Restatement {
     /// All partitions that were created and not removed.
     pub(crate) live: BTreeMap<Gpid, Noted>,
+    /// All that were removed and not created again, with the ballot that they had.
+    pub(crate) removed: BTreeMap<Gpid, Ballot>,
     /// Partitions with damage that has not healed.
     pub(crate) damaged: BTreeSet<Gpid>,
 }
@@ -174,6 +176,10 @@ impl Draft {
         let (number, previous) = last.map_or((1, 0), |last| (last.number + 1, last.length));
         let mut bytes = vec![0; HEADER];
         let place = |bytes: &Vec<u8>| Place { segment: number, offset: bytes.len() as u64 };
+        for (&gpid, &ballot) in &restated.removed {
+            let place = place(&bytes);
+            frame::encode(&mut bytes, place, place.offset, &Record::Removed { gpid, ballot })?;
+        }
         for (&gpid, noted) in &restated.live {
             let created = Record::Created { gpid, app: noted.app.clone() };
             let ballot = Record::Ballot { gpid, ballot: noted.ballot };

@@ -28,9 +28,10 @@ use words::{
     ReplicaReport, RoleName, Signature, Time,
 };
 
+use crate::LogSequence;
 use crate::prepare_list::PrepareList;
+use crate::replay::RecoveredReplica;
 use crate::step::Step;
-use crate::{LogSequence, RecoveredReplica};
 
 use learning::Learner;
 use lease::Grant;

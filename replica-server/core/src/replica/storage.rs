@@ -108,7 +108,7 @@ impl Replica {
         if self.presence != Presence::Removing {
             return false;
         }
-        step.append(Record::Removed { gpid: self.gpid });
+        step.append(Record::Removed { gpid: self.gpid, ballot: self.ballot });
         true
     }
 

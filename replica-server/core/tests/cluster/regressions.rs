@@ -168,9 +168,7 @@ mod alone {
     //! One core, its disk done by hand.
     use std::sync::Arc;
 
-    use replica_core::{
-        Event, Identity, NodeCore, Output, RecoveredApp, RecoveredReplica, Replay, Settings, Work,
-    };
+    use replica_core::{Event, Identity, NodeCore, Output, Recovered, RecoveredApp, Replay, Settings, Work};
     use words::{
         AddLearner, AppId, AppInfo, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat, Life,
         MetaToNode, Mutation, MutationId, NodeId, Now, PartitionConfiguration, PeerMessage, Prepare, Record,
@@ -219,7 +217,7 @@ mod alone {
     }
 
     impl Alone {
-        fn new(recovered: Vec<RecoveredReplica>) -> Self {
+        fn new(recovered: Recovered) -> Self {
             let now = Time(1_000_000_000);
             let identity = Identity { node: ME, life: Life(1), name: "r1".into(), address: String::new() };
             let core = NodeCore::new(identity, Settings::default(), recovered, Now { time: now, wall_us: 0 });
@@ -272,7 +270,7 @@ mod alone {
 
     #[test]
     fn a_new_replica_does_not_follow_a_deposed_primary() {
-        let mut node = Alone::new(Vec::new());
+        let mut node = Alone::new(Recovered::default());
         node.from(LEADER, add_learner(14));
         let late = Prepare {
             gpid: GPID,
@@ -295,7 +293,7 @@ mod alone {
 
     #[test]
     fn a_new_replica_is_no_member() {
-        let mut node = Alone::new(Vec::new());
+        let mut node = Alone::new(Recovered::default());
         node.from(LEADER, add_learner(5));
         let configuration =
             Configuration { ballot: Ballot(6), primary: Some(LEADER), secondaries: vec![NodeId(3), ME] };
@@ -319,7 +317,7 @@ mod alone {
         log
     }
 
-    fn replay(log: &[Record], durable: MutationId) -> Vec<RecoveredReplica> {
+    fn replay(log: &[Record], durable: MutationId) -> Recovered {
         let mut replay = Replay::new();
         log.iter().for_each(|record| replay.on_record(record));
         replay.finish(vec![RecoveredApp { gpid: GPID, durable: Ok(durable) }])
@@ -394,6 +392,21 @@ mod alone {
         let node = Alone::new(replay(&log, id(2, 47)));
         let replica = node.core.replica(GPID).unwrap();
         assert_eq!((replica.error(), replica.last_prepared()), (None, Decree(68)));
+    }
+
+    /// A meta server that was deposed, and does not know it yet, goes on telling the first configuration. (Simulator,
+    /// seed 5012754: a node that had removed the replica in an earlier life created the partition anew, empty.)
+    #[test]
+    fn a_replica_that_was_removed_is_not_created_anew() {
+        let mut log = diverged();
+        log.push(Record::Removed { gpid: GPID, ballot: Ballot(4) });
+        let mut replay = Replay::new();
+        log.iter().for_each(|record| replay.on_record(record));
+        let mut node = Alone::new(replay.finish(Vec::new()));
+        let configuration = Configuration { ballot: Ballot(1), primary: Some(ME), secondaries: vec![] };
+        let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };
+        node.run(Event::Meta(MetaToNode::Configuration(partition)));
+        assert!(node.core.replica(GPID).is_none());
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn a_removed_partition_holds_nothing_back_once_that_is_durable() {
     for decree in 1..=20 {
         write(&mut log, &[prepare(one, 1, decree)]);
     }
-    log.append(&[Record::Removed { gpid: one }]).expect("appends, without a sync");
+    log.append(&[Record::Removed { gpid: one, ballot: words::Ballot(7) }]).expect("appends, without a sync");
     assert!(log.collect(&[(one, Decree(0))]).expect("collects") > 0);
     files.crash(replica_log::Crash::Lose);
     assert_eq!(
@@ -50,6 +50,32 @@ fn a_removed_partition_holds_nothing_back_once_that_is_durable() {
         0,
         "the removal was durable before the segments went"
     );
+}
+
+#[test]
+fn that_a_partition_was_removed_is_told_for_ever() {
+    let files = MemoryFolder::new();
+    let (mut log, _) = open(&files, SMALL);
+    let (one, two) = (partition(1), partition(2));
+    let removed = Record::Removed { gpid: one, ballot: words::Ballot(7) };
+    write(&mut log, &[created(one), prepare(one, 1, 1), removed.clone(), created(two)]);
+    for decree in 1..=60 {
+        write(&mut log, &[prepare(two, 1, decree)]);
+        log.collect(&[(two, Decree(decree))]).expect("collects");
+    }
+    let told = || -> Vec<Record> {
+        let (_, opened) = open(&files, SMALL);
+        opened.records.into_iter().filter(|record| record.gpid() == one).collect()
+    };
+    assert_eq!(told(), [removed.clone()]);
+    // Until it is created again, which the removal before that does not undo.
+    let (mut log, _) = open(&files, SMALL);
+    write(&mut log, &[created(one)]);
+    for decree in 61..=120 {
+        write(&mut log, &[prepare(two, 1, decree), prepare(one, 9, decree - 60)]);
+        log.collect(&[(two, Decree(decree)), (one, Decree(0))]).expect("collects");
+    }
+    assert_eq!(told().len(), 62, "removed, created, and all that was prepared since");
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +89,7 @@ fn any_record() -> impl Strategy<Value = Record> {
     let gpid = (0_u32..3).prop_map(partition);
     (gpid, 0_u32..20, 1_u64..4, 0_u64..3, 1_u64..12).prop_map(|(gpid, kind, origin, higher, decree)| {
         match kind {
-            0 => Record::Removed { gpid },
+            0 => Record::Removed { gpid, ballot: words::Ballot(7) },
             1 => Record::Installed { gpid, checkpoint: id(origin, decree), suffix_kept: false },
             2 | 3 => created(gpid),
             4 => ballot(gpid, origin),
@@ -100,7 +126,7 @@ proptest! {
                 Step::Append(records) => {
                     log.append(&records).expect("appends");
                     for record in records {
-                        if let Record::Removed { gpid } = record {
+                        if let Record::Removed { gpid, .. } = record {
                             for (older, needed) in all.iter().zip(&mut needed) {
                                 *needed &= older.gpid() != gpid;
                             }

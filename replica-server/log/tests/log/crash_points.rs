@@ -103,7 +103,11 @@ fn run(files: &Arc<dyn FileSystem>, disk: &MemoryFolder, known: &mut Known) -> i
             user.collect(&[(one, Decree(2)), (two, Decree(3)), (three, Decree(4))])?;
         }
     }
-    user.append(&[raised(one, 3, id(1, 7)), prepare(one, 3, 8), Record::Removed { gpid: three }])?;
+    user.append(&[
+        raised(one, 3, id(1, 7)),
+        prepare(one, 3, 8),
+        Record::Removed { gpid: three, ballot: words::Ballot(7) },
+    ])?;
     user.sync()?;
     user.die_midway()?;
 

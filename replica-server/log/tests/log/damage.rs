@@ -189,11 +189,11 @@ fn damage_is_told_until_its_partition_is_removed() {
         assert_eq!(log.segments(), 1);
     }
     let (mut log, _) = open(&files, SMALL);
-    write(&mut log, &[Record::Removed { gpid: one }]);
+    write(&mut log, &[Record::Removed { gpid: one, ballot: words::Ballot(7) }]);
     drop(log);
     let (mut log, opened) = open(&files, SMALL);
     assert_eq!(opened.damage, Damage::None);
-    assert_eq!(of(&opened.records, one), [Record::Removed { gpid: one }]);
+    assert_eq!(of(&opened.records, one), [Record::Removed { gpid: one, ballot: words::Ballot(7) }]);
     // Nothing of it is told in the segments that follow either.
     for _ in 0..10 {
         write(&mut log, &[prepare(partition(0), 1, 5)]);
@@ -207,7 +207,13 @@ fn damage_to_all_heals_partition_by_partition() {
     let files = with_bad(Part::Header, &log_of(&records()), partition(0), 1);
     let (mut log, opened) = open(&files, SMALL);
     assert_eq!(opened.damage, Damage::All);
-    write(&mut log, &[Record::Removed { gpid: partition(0) }, Record::Removed { gpid: partition(1) }]);
+    write(
+        &mut log,
+        &[
+            Record::Removed { gpid: partition(0), ballot: words::Ballot(7) },
+            Record::Removed { gpid: partition(1), ballot: words::Ballot(7) },
+        ],
+    );
     // A restatement in a new segment is not a new partition; one that was created now is.
     for index in 5..15 {
         write(&mut log, &[created(partition(index))]);
@@ -220,7 +226,7 @@ fn damage_to_all_heals_partition_by_partition() {
     drop(log);
     let (mut log, opened) = open(&files, SMALL);
     assert_eq!(opened.damage, damaged(&[partition(2)]));
-    write(&mut log, &[Record::Removed { gpid: partition(2) }]);
+    write(&mut log, &[Record::Removed { gpid: partition(2), ballot: words::Ballot(7) }]);
     assert_eq!(open(&files, SMALL).1.damage, Damage::None);
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn noted(records: &[Record]) -> BTreeMap<Gpid, (AppInfo, Ballot)> {
                     *highest = (*highest).max(*ballot);
                 }
             }
-            Record::Removed { gpid } => {
+            Record::Removed { gpid, .. } => {
                 noted.remove(gpid);
             }
             Record::Installed { .. } => {}

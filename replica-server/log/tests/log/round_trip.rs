@@ -56,7 +56,7 @@ fn what_was_removed_is_left_out() {
     let files = MemoryFolder::new();
     let (mut log, _) = open(&files, 300);
     let (one, two) = (partition(1), partition(2));
-    let again = [Record::Removed { gpid: one }, created(one), ballot(one, 9)];
+    let again = [Record::Removed { gpid: one, ballot: words::Ballot(7) }, created(one), ballot(one, 9)];
     write(&mut log, &records());
     write(&mut log, &again);
     let (log, opened) = open(&files, 300);
