@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/holdfast/target
 SEEDS ?= 10000
 
-.PHONY: run test build install
+.PHONY: run test mistakes build install
 .NOTPARALLEL:
 
 run: build
@@ -13,6 +13,10 @@ run: build
 test: build
 	cargo test --release --workspace --no-fail-fast
 	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
+
+# Plants mistakes and has each found, in a target directory of its own.
+mistakes: build
+	$(CARGO_TARGET_DIR)/release/mistakes $(MISTAKES)
 
 # All targets of the whole workspace, always: a part of it would be built with other features, and RocksDB twice.
 build: install

@@ -86,6 +86,8 @@ pub(crate) struct Cluster {
     pub(crate) settings: Settings,
     /// Checkpoints that learners installed.
     pub(crate) installed: usize,
+    /// Checkpoints that nodes wanted their apps to take.
+    pub(crate) checkpoints_asked: usize,
     /// Messages that get lost.
     pub(crate) lose: fn(&words::Envelope) -> bool,
     /// Proposals that the meta server won't have.
@@ -121,6 +123,7 @@ impl Cluster {
             log_read_limit: usize::MAX,
             settings: Settings::default(),
             installed: 0,
+            checkpoints_asked: 0,
             lose: |_| false,
             refuse: |_| false,
             fetch_hangs: false,
@@ -378,7 +381,11 @@ impl Cluster {
                 Some(Event::LogRead { gpid, signature, mutations })
             }
             Work::Remove { gpid } => Some(Event::Removed { gpid }),
-            Work::Checkpoint { .. } | Work::CollectLog { .. } | Work::Stopped => None,
+            Work::Checkpoint { .. } => {
+                self.checkpoints_asked += 1;
+                None
+            }
+            Work::CollectLog { .. } | Work::Stopped => None,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! A handful of cores wired together without delays or faults: what the protocol does when nothing goes
 //! wrong, and directed cases. The simulator (tests/simulator) is where things go wrong.
 
+mod alone;
 mod harness;
+mod one_node;
 mod regressions;
+mod rules;
 
 use std::time::Duration;
 

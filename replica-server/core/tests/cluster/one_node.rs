@@ -1,0 +1,293 @@
+//! What one node does by the rules of §4 to §7 with messages that come late, twice, or from the wrong one.
+
+use replica_core::{Settings, Work};
+use words::{
+    Ballot, Command, Decree, HeartbeatAck, Learn, LearnCheckpoint, LearnMutations, MetaToNode, NodeToMeta,
+    PeerMessage, PrepareAck, Record, RoleName, Signature, StepDown,
+};
+
+use crate::alone::{Alone, LEADER, LEARNING, ME, OTHER, id, mutation};
+use crate::harness::GPID;
+
+fn step_down(ballot: u64) -> PeerMessage {
+    PeerMessage::StepDown(StepDown { gpid: GPID, ballot: Ballot(ballot) })
+}
+
+fn ack(ballot: u64, confirmed: u64, learning: Option<Signature>) -> PeerMessage {
+    let (ballot, confirmed) = (Ballot(ballot), Decree(confirmed));
+    PeerMessage::PrepareAck(PrepareAck { gpid: GPID, ballot, confirmed, learning })
+}
+
+fn granted(sequence: u64) -> PeerMessage {
+    PeerMessage::HeartbeatAck(HeartbeatAck { sequence, exceptions: Vec::new() })
+}
+
+fn proposals(node: &Alone) -> usize {
+    node.told_meta.iter().filter(|message| matches!(message, NodeToMeta::Propose(_))).count()
+}
+
+/// §5.2.
+#[test]
+fn only_the_primary_of_the_highest_known_ballot_is_covered() {
+    let mut node = Alone::secondary(6);
+    assert!(node.covers(LEADER, 6));
+    assert!(!node.covers(LEADER, 5), "a lower ballot");
+    assert!(!node.covers(OTHER, 6), "another node");
+    assert!(!node.covers(OTHER, 7), "another node, which knows more");
+}
+
+/// §5.4, §5.5: a step-down that comes late, of a ballot that is over, releases nothing that was granted since.
+#[test]
+fn a_step_down_releases_its_ballot_and_lower_ones() {
+    for (ballot, released) in [(5, false), (6, true)] {
+        let mut node = Alone::secondary(6);
+        assert!(node.covers(LEADER, 6));
+        node.from(LEADER, step_down(ballot));
+        node.configuration(7, ME, &[]);
+        assert_eq!(node.can_read(), released, "after a step-down of ballot {ballot}");
+        node.pass(Settings::default().grant());
+        assert!(node.can_read());
+    }
+}
+
+/// §5.4: not only for the primary before.
+#[test]
+fn every_lease_that_was_granted_is_waited_for() {
+    let mut node = Alone::secondary(6);
+    assert!(node.covers(LEADER, 6));
+    node.configuration(7, OTHER, &[ME]);
+    assert!(node.covers(OTHER, 7));
+    node.from(OTHER, step_down(7));
+    node.configuration(8, ME, &[]);
+    assert!(!node.can_read(), "the primary of ballot 6 may still read");
+    node.pass(Settings::default().grant());
+    assert!(node.can_read());
+}
+
+/// §5.4: the replica that was here before may have granted a lease.
+#[test]
+fn a_replica_that_was_made_anew_waits_too() {
+    let mut node = Alone::secondary(6);
+    assert!(node.covers(LEADER, 6));
+    node.meta(MetaToNode::Collect { gpid: GPID, ballot: Ballot(7) });
+    assert!(!node.has_replica());
+    node.become_secondary(9, OTHER);
+    node.configuration(10, ME, &[]);
+    assert_eq!(node.replica().role(), RoleName::Primary);
+    assert!(!node.can_read(), "the primary of ballot 6 may still read");
+    node.pass(Settings::default().grant());
+    assert!(node.can_read());
+}
+
+/// A primary of ballot 9 that was one in ballot 7 too, and held a lease of its secondary then, or had asked for one.
+fn primary_again(granted_before: bool) -> (Alone, u64) {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, &[LEADER]);
+    let asked = node.last_heartbeat(LEADER);
+    node.from(LEADER, ack(7, 1, None));
+    if granted_before {
+        node.from(LEADER, granted(asked));
+    }
+    node.configuration(8, LEADER, &[ME]);
+    node.configuration(9, ME, &[LEADER]);
+    (node, asked)
+}
+
+/// §5.3, §5.5.
+#[test]
+fn a_lease_of_an_earlier_tenure_is_none() {
+    for granted_before in [true, false] {
+        let (mut node, asked) = primary_again(granted_before);
+        if !granted_before {
+            node.from(LEADER, granted(asked));
+        }
+        let all = node.replica().last_prepared().0;
+        node.from(LEADER, ack(9, all, None));
+        assert_eq!(node.replica().last_committed().0, all, "it has reconciled");
+        assert!(!node.can_read(), "granted before: {granted_before}");
+        let asked = node.last_heartbeat(LEADER);
+        node.from(LEADER, granted(asked));
+        assert!(node.can_read());
+    }
+}
+
+/// §3.2: what was acknowledged in another ballot says nothing of this one.
+#[test]
+fn an_acknowledgement_of_an_earlier_ballot_is_none() {
+    let (mut node, _) = primary_again(true);
+    let all = node.replica().last_prepared().0;
+    node.from(LEADER, ack(7, all, None));
+    assert_eq!(node.replica().last_committed().0, 1);
+    node.from(LEADER, ack(9, all, None));
+    assert_eq!(node.replica().last_committed().0, all);
+}
+
+/// §4.5.
+#[test]
+fn a_new_primary_changes_nothing_before_it_has_reconciled() {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, &[LEADER]);
+    let all = node.replica().last_prepared().0;
+    for command in [Command::HandOver(LEADER), Command::AddSecondary(OTHER)] {
+        node.meta(MetaToNode::Command { gpid: GPID, ballot: Ballot(7), command });
+    }
+    assert_eq!(proposals(&node), 0);
+    node.from(LEADER, ack(7, all, None));
+    node.meta(MetaToNode::Command { gpid: GPID, ballot: Ballot(7), command: Command::HandOver(LEADER) });
+    assert_eq!(proposals(&node), 1);
+}
+
+/// §4.8: never created empty in place of what was lost.
+#[test]
+fn a_node_that_has_nothing_does_not_begin_empty() {
+    let mut node = Alone::in_life(2);
+    node.configuration(3, LEADER, &[ME]);
+    assert_eq!(node.replica().role(), RoleName::Error);
+    // §4.4: and once in error, it takes no part.
+    node.prepare(LEADER, None, mutation(4, 1), id(0, 0), 0);
+    assert_eq!(node.replica().role(), RoleName::Error);
+}
+
+/// §4.8: nor does one that has the note of a replica, and nothing else.
+#[test]
+fn a_replica_without_its_app_is_in_error() {
+    let raised = Record::Ballot { gpid: GPID, ballot: Ballot(3) };
+    let node = Alone::without_its_app(&[raised]);
+    assert_eq!(node.replica().role(), RoleName::Error);
+}
+
+/// §5.5: until the outcome is known it reads on, so its leases are not given up before.
+#[test]
+fn a_primary_steps_down_when_it_is_none_any_more() {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, &[LEADER]);
+    let all = node.replica().last_prepared().0;
+    node.from(LEADER, ack(7, all, None));
+    node.meta(MetaToNode::Command { gpid: GPID, ballot: Ballot(7), command: Command::HandOver(LEADER) });
+    let steps_down =
+        |node: &Alone| node.sent.iter().any(|envelope| matches!(envelope.body, PeerMessage::StepDown(_)));
+    assert!(proposals(&node) == 1 && !steps_down(&node), "it only asked");
+    node.configuration(8, LEADER, &[ME]);
+    assert!(steps_down(&node));
+}
+
+/// §6.1.
+#[test]
+fn prepares_of_another_learning_are_ignored() {
+    let mut node = Alone::learner(5);
+    node.prepare(LEADER, Some(Signature(6)), mutation(5, 1), id(0, 0), 0);
+    assert_eq!(node.replica().last_prepared(), Decree(0));
+    node.prepare(LEADER, Some(LEARNING), mutation(5, 1), id(0, 0), 0);
+    assert_eq!(node.replica().last_prepared(), Decree(1));
+}
+
+/// What a new primary's first learner is invited with.
+fn invitation(node: &mut Alone) -> Signature {
+    node.from(OTHER, PeerMessage::Hello);
+    let command = Command::AddSecondary(OTHER);
+    node.meta(MetaToNode::Command { gpid: GPID, ballot: Ballot(1), command });
+    let invited = node.sent.iter().rev().find_map(|envelope| match &envelope.body {
+        PeerMessage::AddLearner(invitation) => Some(invitation.signature),
+        _ => None,
+    });
+    invited.expect("it is invited")
+}
+
+/// §6.1: late messages of a learning that an earlier life began must not be taken for those of another one.
+#[test]
+fn signatures_differ_from_life_to_life() {
+    let of_life = |life| {
+        let mut node = Alone::in_life(life);
+        node.configuration(1, ME, &[]);
+        invitation(&mut node)
+    };
+    assert!(of_life(1) < of_life(2));
+}
+
+/// §6.1, S9.
+#[test]
+fn acknowledgements_of_another_learning_are_ignored() {
+    let mut node = Alone::first();
+    let signature = invitation(&mut node);
+    let question = Learn { gpid: GPID, ballot: Ballot(1), signature, last_committed: id(0, 0) };
+    node.from(OTHER, PeerMessage::Learn(question));
+    let all = node.replica().last_prepared().0;
+    for other in [None, Some(Signature(signature.0 - 1))] {
+        node.from(OTHER, ack(1, all, other));
+        assert_eq!(proposals(&node), 0, "{other:?}");
+    }
+    node.from(OTHER, ack(1, all, Some(signature)));
+    assert_eq!(proposals(&node), 1);
+}
+
+/// §6.2: it never shortens what came as prepares meanwhile.
+#[test]
+fn a_late_answer_from_the_log_changes_nothing() {
+    let mut node = Alone::learner(5);
+    for decree in 1..=3 {
+        let previous = if decree == 1 { id(0, 0) } else { id(5, decree - 1) };
+        node.prepare(LEADER, Some(LEARNING), mutation(5, decree), previous, 0);
+    }
+    let (gpid, ballot, signature) = (GPID, Ballot(5), LEARNING);
+    let mutations = vec![mutation(5, 1)];
+    let late = LearnMutations { gpid, ballot, signature, mutations };
+    node.from(LEADER, PeerMessage::LearnMutations(late));
+    assert_eq!(node.replica().last_prepared(), Decree(3));
+}
+
+fn checkpoint(decree: u64) -> PeerMessage {
+    let (gpid, ballot, signature) = (GPID, Ballot(5), LEARNING);
+    let checkpoint = LearnCheckpoint { gpid, ballot, signature, checkpoint: id(5, decree), transfer: 1 };
+    PeerMessage::LearnCheckpoint(checkpoint)
+}
+
+fn fetches(node: &Alone) -> bool {
+    node.work.iter().any(|work| matches!(work, Work::FetchCheckpoint { .. }))
+}
+
+/// §6.2: nor does a checkpoint.
+#[test]
+fn a_late_checkpoint_is_not_fetched() {
+    let mut node = Alone::learner(5);
+    node.prepare(LEADER, Some(LEARNING), mutation(5, 1), id(0, 0), 0);
+    node.from(LEADER, checkpoint(9));
+    assert!(!fetches(&node), "it follows already");
+    let mut node = Alone::learner(5);
+    node.from(LEADER, checkpoint(9));
+    assert!(fetches(&node));
+}
+
+/// §6.2: the app that it would be applied to is about to be replaced.
+#[test]
+fn nothing_is_taken_while_a_checkpoint_replaces_the_app() {
+    let mut node = Alone::learner(5);
+    node.from(LEADER, checkpoint(9));
+    node.prepare(LEADER, Some(LEARNING), mutation(5, 1), id(0, 0), 0);
+    assert_eq!(node.replica().last_prepared(), Decree(0));
+    node.configuration(6, LEADER, &[OTHER]);
+    assert_eq!(node.replica().role(), RoleName::Learner);
+}
+
+/// §7.3: a node is its data directory, whatever address it is reached at.
+#[test]
+fn what_is_meant_for_another_node_is_dropped() {
+    let mut node = Alone::secondary(6);
+    let prepared = node.replica().last_prepared();
+    node.hears(LEADER, OTHER, step_down(6));
+    let before = node.sent.len();
+    node.hears(LEADER, OTHER, PeerMessage::Hello);
+    assert_eq!((node.sent.len(), node.replica().last_prepared()), (before, prepared));
+}
+
+/// §6.3: learning is of a ballot.
+#[test]
+fn learning_begins_anew_under_another_ballot() {
+    let mut node = Alone::first();
+    let signature = invitation(&mut node);
+    let question = Learn { gpid: GPID, ballot: Ballot(1), signature, last_committed: id(0, 0) };
+    node.from(OTHER, PeerMessage::Learn(question));
+    node.configuration(2, ME, &[]);
+    let all = node.replica().last_prepared().0;
+    node.from(OTHER, ack(2, all, Some(signature)));
+    assert_eq!(proposals(&node), 0);
+}
