@@ -167,7 +167,6 @@ fn refuse_foreign(directory: &Path, state: &Path) -> Result<(), StorageError> {
     Err(StorageError::Foreign { path: directory.to_owned(), what })
 }
 
-/// RocksDB has no kind of error for a lock that another process holds.
 /// Makes a folder durable as such: its name, and those of the folders that it is in, which may be as new.
 fn sync_way_to(folder: &Path) -> io::Result<()> {
     for above in folder.ancestors().skip(1) {
@@ -181,6 +180,7 @@ fn sync_way_to(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// RocksDB has no kind of error for a lock that another process holds.
 fn opening_failed(directory: &Path, error: rocksdb::Error) -> StorageError {
     let message = error.as_ref().to_lowercase();
     if message.contains("lock") {
@@ -224,6 +224,7 @@ fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
 
 #[cfg(test)]
 mod tests {
+    use forgetful::{Recorder, can_mount};
     use meta_core::AppStatus;
     use words::{AppInfo, Ballot, NodeId};
 
@@ -253,6 +254,39 @@ mod tests {
         drop(storage);
         let (_, state) = Storage::open(directory.path(), "meta1").expect("it opens again");
         assert_eq!(state.values().collect::<Vec<_>>(), changes());
+    }
+
+    /// A configuration is durable before anyone hears of it (§4.1); ballots never go back (S5).
+    #[test]
+    fn a_configuration_that_was_told_stays_wherever_the_power_goes() {
+        let test = "storage::a_configuration_that_was_told_stays_wherever_the_power_goes";
+        if !can_mount(test) {
+            return;
+        }
+        let gpid = Gpid::new(7, 0);
+        let open = |folder: &Path| Storage::open(&folder.join("data/meta1"), "meta1").expect("it opens");
+        let mut recorder = Recorder::start();
+        for ballot in 1..=6 {
+            // Each start begins a log and a table of its own.
+            let (storage, _) = open(recorder.path());
+            let configuration = Configuration { ballot: Ballot(ballot), ..Configuration::default() };
+            storage.write(&[Change::Configuration { gpid, configuration }]).expect("it is written");
+            recorder.promise(ballot);
+        }
+        // RocksDB relies on a journal: it syncs a folder once for several new names in it.
+        let run = recorder.finish().with_a_journal();
+        let points = run.check_each_point(|folder, point| {
+            let found: Vec<_> = open(folder).1.values().collect();
+            let ballot = match &found[..] {
+                [Change::Configuration { configuration, .. }] => configuration.ballot.0,
+                [] => 0,
+                other => panic!("{other:?}"),
+            };
+            let promised = point.promised.copied().unwrap_or_default();
+            let most = point.next.copied().unwrap_or(promised);
+            assert!((promised..=most).contains(&ballot), "ballot {ballot}");
+        });
+        forgetful::report(test, points, 0);
     }
 
     #[test]
