@@ -142,6 +142,8 @@ mod tests {
         }
         let run = recorder.finish();
         forgetful::report(test, run.check_each_point(check), run.check_each_restart(begin, check));
+        let (noticed, unnoticed) = run.check_without_each_sync(check);
+        eprintln!("NOTICED {noticed} {unnoticed:?}");
     }
 
     #[test]

@@ -118,6 +118,8 @@ fn what_the_log_synced_is_there() {
         go_on_with_log(recorder, begin + 3);
     };
     report(test, run.check_each_point(check_log), run.check_each_restart(restart, check_log));
+    let (noticed, unnoticed) = run.check_without_each_sync(check_log);
+    eprintln!("NOTICED {noticed} {unnoticed:?}");
 }
 
 fn state(decree: u64) -> Vec<u8> {
@@ -190,4 +192,6 @@ fn what_a_checkpoint_promised_holds() {
         recorder.promise(next.0);
     };
     report(test, run.check_each_point(check_checkpoints), run.check_each_restart(restart, check_checkpoints));
+    let (noticed, unnoticed) = run.check_without_each_sync(check_checkpoints);
+    eprintln!("NOTICED {noticed} {unnoticed:?}");
 }

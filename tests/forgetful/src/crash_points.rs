@@ -6,6 +6,7 @@
 //! yet, and only then loses power ([`Run::check_each_restart`]): what a start sees need not be durable.
 
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread::panicking;
 
@@ -129,6 +130,37 @@ impl<P: Clone + Debug> Run<P> {
             recorder.finish().check(TORN_SLOWLY, &mut check)
         });
         restarts.sum()
+    }
+
+    /// Leaves out one sync after the other, as if the program had forgotten it, and looks at each point again. Answers
+    /// how many of them are noticed, and those that are not: something else makes up for them.
+    pub fn check_without_each_sync(
+        &self,
+        mut check: impl FnMut(&Path, &Point<'_, P>),
+    ) -> (usize, Vec<Operation>) {
+        let is_sync = |operation: &Operation| {
+            matches!(operation, Operation::SyncFile { .. } | Operation::SyncFolder { .. })
+        };
+        let syncs = (0..self.journal.len()).filter(|&number| is_sync(&self.journal[number]));
+        let (mut noticed, mut unnoticed) = (0, Vec::new());
+        for left_out in syncs {
+            let run = self.without(left_out);
+            // A check that panics leaves nothing behind that the next one would use.
+            match catch_unwind(AssertUnwindSafe(|| run.check(TORN_SLOWLY, &mut check))) {
+                Ok(_) => unnoticed.push(self.journal[left_out].clone()),
+                Err(_) => noticed += 1,
+            }
+        }
+        (noticed, unnoticed)
+    }
+
+    fn without(&self, left_out: usize) -> Self {
+        let mut journal = self.journal.clone();
+        journal.remove(left_out);
+        let promises = self.promises.iter().cloned();
+        let promises =
+            promises.map(|(before, promise)| (before - usize::from(before > left_out), promise)).collect();
+        Self { journal, promises, ..*self }
     }
 
     fn check(&self, torn: u64, check: &mut impl FnMut(&Path, &Point<'_, P>)) -> usize {
