@@ -143,7 +143,7 @@ mod tests {
         let run = recorder.finish();
         forgetful::report(test, run.check_each_point(check), run.check_each_restart(begin, check));
         let (noticed, unnoticed) = run.check_without_each_sync(check);
-        eprintln!("NOTICED {noticed} {unnoticed:?}");
+        forgetful::report_left_out(test, noticed, &unnoticed);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forgetful::{Point, Recorder, can_mount, report};
+use forgetful::{Point, Recorder, can_mount, report, report_left_out};
 use replica_log::{Damage, Opened, Options, PrepareLog, RealFolder};
 use replicated_app::{ApplyMode, Checkpoints, Decree, LearnState};
 use words::{AppId, AppInfo, Ballot, Gpid, Mutation, MutationId, Record, Write, WriteKind};
@@ -119,7 +119,7 @@ fn what_the_log_synced_is_there() {
     };
     report(test, run.check_each_point(check_log), run.check_each_restart(restart, check_log));
     let (noticed, unnoticed) = run.check_without_each_sync(check_log);
-    eprintln!("NOTICED {noticed} {unnoticed:?}");
+    report_left_out(test, noticed, &unnoticed);
 }
 
 fn state(decree: u64) -> Vec<u8> {
@@ -193,5 +193,5 @@ fn what_a_checkpoint_promised_holds() {
     };
     report(test, run.check_each_point(check_checkpoints), run.check_each_restart(restart, check_checkpoints));
     let (noticed, unnoticed) = run.check_without_each_sync(check_checkpoints);
-    eprintln!("NOTICED {noticed} {unnoticed:?}");
+    report_left_out(test, noticed, &unnoticed);
 }

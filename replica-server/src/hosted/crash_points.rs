@@ -117,5 +117,5 @@ fn what_the_core_was_told_holds_wherever_the_power_goes() {
     forgetful::report(test, points, after_restarts);
     let (noticed, unnoticed) =
         run.check_without_each_sync(|folder, point| with_runtime(async || check(folder, point).await));
-    eprintln!("NOTICED {noticed} {unnoticed:?}");
+    forgetful::report_left_out(test, noticed, &unnoticed);
 }

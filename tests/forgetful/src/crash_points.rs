@@ -230,6 +230,16 @@ pub fn report(test: &str, points: usize, after_restarts: usize) {
     ));
 }
 
+/// Prints how many syncs `test` would miss.
+///
+/// # Panics
+/// If there are many that it would not: then it does not look closely.
+pub fn report_left_out(test: &str, noticed: usize, unnoticed: &[Operation]) {
+    let all = noticed + unnoticed.len();
+    show(&format!("{test}: of {all} syncs {noticed} would be missed"));
+    assert!(noticed > unnoticed.len(), "nobody would miss {unnoticed:?}");
+}
+
 /// A folder in memory, where there is such a place: programs that sync a lot are looked at here.
 fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")

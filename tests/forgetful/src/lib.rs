@@ -21,6 +21,6 @@ mod mount;
 mod served;
 mod state;
 
-pub use crash_points::{Point, Recorder, Run, report};
+pub use crash_points::{Point, Recorder, Run, report, report_left_out};
 pub use disk::{Disk, Inode, Operation, Outcome, Refused};
 pub use mount::{Forgetful, can_mount};
