@@ -67,7 +67,7 @@ fn that_a_partition_was_removed_is_told_for_ever() {
         let (_, opened) = open(&files, SMALL);
         opened.records.into_iter().filter(|record| record.gpid() == one).collect()
     };
-    assert_eq!(told(), [removed.clone()]);
+    assert_eq!(told(), std::slice::from_ref(&removed));
     // Until it is created again, which the removal before that does not undo.
     let (mut log, _) = open(&files, SMALL);
     write(&mut log, &[created(one)]);
