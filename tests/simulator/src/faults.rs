@@ -58,6 +58,7 @@ impl World<'_> {
             Fault::SessionBreak => self.break_session(victim)?,
             Fault::Move => self.move_something(),
             Fault::PowerCut => self.cut_power(),
+            Fault::CutWriting => self.cut_writing(victim),
             Fault::CrashAtStart => self.crash_at_start(victim),
             Fault::KillStopping => self.kill_stopping(victim),
             Fault::Order => self.order_anything(),
@@ -131,6 +132,8 @@ impl World<'_> {
             machine.slow_until = Moment::default();
             machine.dies_starting = None;
             machine.ills = Ills::default();
+            machine.cuts.clear();
+            machine.disk.log.fail_after(u64::MAX);
             if machine.frozen_until > self.now {
                 machine.frozen_until = self.now;
                 self.wake_by(index, self.now);

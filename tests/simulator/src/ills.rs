@@ -23,11 +23,15 @@ pub(crate) enum Ill {
     TakeOverFails,
     /// An app takes long to apply.
     ApplySlow,
+    /// An app panics while it applies.
+    ApplyPanics,
+    /// Of an installed checkpoint nobody knows whether it counts.
+    InstallFails,
 }
 
 /// Until when a machine suffers from what.
 #[derive(Debug, Default)]
-pub(crate) struct Ills([Moment; 8]);
+pub(crate) struct Ills([Moment; 10]);
 
 impl Ills {
     /// It suffers from this until then.

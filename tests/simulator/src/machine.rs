@@ -188,6 +188,8 @@ pub(crate) struct Process {
     /// The log is to be cut as soon as it is not being synced.
     pub(crate) to_collect: Option<Vec<(Gpid, Decree)>>,
     pub(crate) apps: BTreeMap<Gpid, Hosted>,
+    /// Partitions whose app failed in this life.
+    pub(crate) failed: BTreeSet<Gpid>,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) todo: VecDeque<Duty>,
     /// When the node looks at its inbox next.
@@ -278,6 +280,7 @@ impl Process {
 
     /// Opens an app, with what is durable in its folder.
     pub(crate) fn host(&mut self, gpid: Gpid, hosted: (Witness, Sessions, MutationId)) {
+        self.failed.remove(&gpid);
         self.last_incarnation += 1;
         let (app, sessions, applied) = hosted;
         self.apps.insert(gpid, Hosted { app, sessions, applied, incarnation: self.last_incarnation });

@@ -1,6 +1,6 @@
 //! How processes start and end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,13 +73,15 @@ impl World<'_> {
         let mut open = Vec::new();
         let mut apps = Vec::new();
         for gpid in noted {
-            let folder = machine.disk.apps.get(&gpid).ok_or_else(|| std::io::ErrorKind::NotFound.into());
-            let durable: Result<MutationId, std::io::Error> =
-                folder.and_then(|folder| folder.open(self.subject)).map(|hosted| {
-                    let id = hosted.2;
-                    open.push((gpid, hosted));
-                    id
-                });
+            let folder = machine.disk.apps.get_mut(&gpid).ok_or_else(|| std::io::ErrorKind::NotFound.into());
+            let durable: Result<MutationId, std::io::Error> = folder.and_then(|folder| {
+                let hosted = folder.open(self.subject)?;
+                let id = hosted.2;
+                // A power cut may have come between a checkpoint and the removal of the one before.
+                folder.tidy(id.decree);
+                open.push((gpid, hosted));
+                Ok(id)
+            });
             if durable.is_err() && machine.disk.rotten.remove(&gpid) {
                 machine.disk.doubtful.insert(gpid);
                 self.tally.note(Sometimes::RotNoticed);
@@ -103,6 +105,7 @@ impl World<'_> {
             syncing: Vec::new(),
             to_collect: None,
             apps: BTreeMap::new(),
+            failed: BTreeSet::new(),
             inbox: VecDeque::new(),
             todo: VecDeque::new(),
             wake_at: Moment::NEVER,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, ReadTask, Token, apply_mutation};
 use replicated_app::ReplicatedApp;
-use words::{Envelope, Mutation, PeerMessage, Record, Reply, RoleName};
+use words::{Envelope, Gpid, Mutation, PeerMessage, Record, Refusal, Reply, RoleName};
 
 use crate::clock::Moment;
 use crate::ills::Ill;
@@ -255,7 +255,8 @@ impl World<'_> {
     fn on_append_failed(&mut self, index: usize) -> Checked {
         let machine = &mut self.machines[index];
         let Some(process) = &mut machine.process else { return Ok(()) };
-        if process.log.has_failed() || machine.ills.room(self.now).is_ok() {
+        let for_good = process.log.has_failed() || machine.disk.log.is_dead();
+        if for_good || machine.ills.room(self.now).is_ok() {
             self.tally.note(Sometimes::WriteFailed);
             return self.die_of_disk(index);
         }
@@ -289,7 +290,10 @@ impl World<'_> {
     pub(crate) fn die_of_disk(&mut self, index: usize) -> Checked {
         // A process that ends takes nothing from the system's cache, where what was not synced looks as if it were.
         let loss = match self.machines[index].cuts.pop_front() {
-            Some((_, outcome)) => Loss::Cut(outcome),
+            Some((_, outcome)) => {
+                self.tally.note(Sometimes::CutWriting);
+                Loss::Cut(outcome)
+            }
             None => self.dice.pick(&[Loss::Kept, Loss::Power]),
         };
         self.crash(index, loss);
@@ -364,6 +368,10 @@ impl World<'_> {
         trace!(self, node, "   apply {gpid} {}", mutation.id);
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(hosted) = process.apps.get_mut(gpid) else {
+            if process.failed.contains(gpid) {
+                self.report_lost_app(index, *gpid);
+                return Ok(());
+            }
             let what = format!("{node} is to apply {} to {gpid}, which has no app", mutation.id);
             return Err(Violation { rule: "S11", what });
         };
@@ -381,6 +389,11 @@ impl World<'_> {
             self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
             self.truth.on_applied(node, *gpid, hosted)?;
         }
+        if self.strikes(index, Ill::ApplyPanics, 50) {
+            self.tally.note(Sometimes::ApplyPanicked);
+            self.lose_app(index, *gpid);
+            return Ok(());
+        }
         if self.machines[index].ills.has(Ill::ApplySlow, self.now) && self.dice.permille(100) {
             let until = self.now + self.freeze_span();
             trace!(self, node, "   waits for its app until {until}");
@@ -391,10 +404,36 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Whether a machine suffers from this, now is the time for it, and the others can do without its data.
+    pub(crate) fn strikes(&mut self, index: usize, ill: Ill, permille: u32) -> bool {
+        self.machines[index].ills.has(ill, self.now)
+            && self.dice.permille(permille)
+            && self.can_be_spared(index)
+    }
+
+    /// What an app has in memory is worth nothing any more, and it can't be asked again in this life.
+    pub(crate) fn lose_app(&mut self, index: usize, gpid: Gpid) {
+        let machine = &mut self.machines[index];
+        if let Some(process) = &mut machine.process {
+            process.apps.remove(&gpid);
+            process.failed.insert(gpid);
+        }
+        machine.disk.doubtful.insert(gpid);
+        self.report_lost_app(index, gpid);
+    }
+
+    fn report_lost_app(&mut self, index: usize, gpid: Gpid) {
+        self.hand_in(index, Event::ReplicaFailed { gpid, reason: "its app failed (injected)".to_owned() });
+    }
+
     fn read(&mut self, index: usize, task: &ReadTask) -> Checked {
         let node = self.machines[index].disk.node;
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(hosted) = process.apps.get_mut(&task.gpid) else {
+            if process.failed.contains(&task.gpid) {
+                self.answer(index, task.token, Reply::Refused(Refusal::UnknownPartition));
+                return Ok(());
+            }
             let what = format!("{} is read and has no app", task.gpid);
             return Err(Violation { rule: "S11", what });
         };

@@ -58,7 +58,8 @@ const LOG_READ_BYTES: usize = 4_000;
 /// What spoils the making of an offer, and the installing of what was fetched.
 const SPOILS_AN_OFFER: &[Ill] =
     &[Ill::CheckpointWithheld, Ill::CheckpointFails, Ill::CheckpointSlow, Ill::DiskFull, Ill::NoHandles];
-const SPOILS_A_FETCH: &[Ill] = &[Ill::TakeOverFails, Ill::ApplySlow, Ill::DiskFull, Ill::NoHandles];
+const SPOILS_A_FETCH: &[Ill] =
+    &[Ill::TakeOverFails, Ill::InstallFails, Ill::ApplySlow, Ill::DiskFull, Ill::NoHandles];
 
 impl World<'_> {
     pub(crate) fn start_work(&mut self, index: usize, work: Work) -> Checked {
@@ -376,6 +377,11 @@ impl World<'_> {
             folder.tidy(durable);
         }
         machine.disk.rotten.remove(&gpid);
+        if self.strikes(index, Ill::InstallFails, 1_000) {
+            self.tally.note(Sometimes::InstallFailed);
+            self.lose_app(index, gpid);
+            return Ok(Err(io::Error::other("whether it counts is not known (injected)")));
+        }
         self.tally.note(Sometimes::LearnByCheckpoint);
         self.provoke(index);
         Ok(Ok(checkpoint))

@@ -81,7 +81,7 @@ impl World<'_> {
     }
 
     /// Whether each partition has another member that has its data.
-    pub(super) fn can_be_spared(&self, index: usize) -> bool {
+    pub(crate) fn can_be_spared(&self, index: usize) -> bool {
         let node = self.machines[index].disk.node;
         self.gpids.iter().all(|&gpid| !self.is_last_member(gpid, node))
     }

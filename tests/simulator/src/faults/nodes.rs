@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use replica_core::Event;
+use replica_log::Crash;
 
 use crate::machine::{Loss, Strike};
 use crate::sometimes::Sometimes;
@@ -86,6 +87,23 @@ impl World<'_> {
         if struck > 1 {
             self.tally.note(Sometimes::PowerCut);
         }
+    }
+
+    /// The power of a machine goes between two operations of its disk: in the middle of a new segment, of a
+    /// checkpoint, of a removal.
+    pub(super) fn cut_writing(&mut self, victim: usize) {
+        if self.machines[victim].process.is_none() || !self.machines[victim].cuts.is_empty() {
+            return;
+        }
+        let (operations, number) = (self.dice.between(0, 12), self.dice.between(0, u64::MAX));
+        let outcome =
+            self.dice.pick(&[Crash::Lose, Crash::Keep, Crash::Torn(number), Crash::Scattered(number)]);
+        trace!(
+            self,
+            self.machines[victim].disk.node, "its power goes after {operations} operations, {outcome:?}"
+        );
+        self.machines[victim].cuts.push_back((operations, outcome));
+        self.machines[victim].arm();
     }
 
     /// A node dies, and dies again while it reads its disk; the second time the power goes, or it does not.

@@ -68,6 +68,8 @@ pub(crate) enum Fault {
     Move,
     /// Several machines lose power together.
     PowerCut,
+    /// A machine loses power between two operations of its disk.
+    CutWriting,
     /// A node dies while it starts.
     CrashAtStart,
     /// A node that is stopped by its operator is killed at it.
@@ -111,6 +113,7 @@ const NODES: &[Kind] = &[
     (Fault::Stop, 2_000, 10_000),
     (Fault::Freeze, 700, 5_000),
     (Fault::PowerCut, 4_000, 15_000),
+    (Fault::CutWriting, 2_000, 10_000),
     (Fault::CrashAtStart, 2_000, 10_000),
     (Fault::KillStopping, 3_000, 12_000),
     (Fault::WallJump, 2_000, 8_000),
@@ -137,6 +140,8 @@ const APPS: &[Kind] = &[
     (Fault::Ail(Ill::CheckpointWithheld), 1_500, 8_000),
     (Fault::Ail(Ill::TakeOverFails), 1_500, 8_000),
     (Fault::Ail(Ill::ApplySlow), 1_500, 8_000),
+    (Fault::Ail(Ill::ApplyPanics), 2_000, 10_000),
+    (Fault::Ail(Ill::InstallFails), 1_500, 8_000),
 ];
 
 const META: &[Kind] = &[
