@@ -13,6 +13,7 @@ run: build
 test: build
 	cargo test --release --workspace --no-fail-fast
 	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
+	$(CARGO_TARGET_DIR)/release/simulator --search --seeds 500
 
 # Plants mistakes and has each found, in a target directory of its own.
 mistakes: build

@@ -68,4 +68,7 @@ mod docs {
 
     #[doc = include_str!("../../docs/write-an-app.md")]
     struct WriteAnApp;
+
+    #[doc = include_str!("../../docs/test-your-app.md")]
+    struct TestYourApp;
 }

@@ -387,7 +387,7 @@ impl Truth {
 
     /// S12: app and sessions are a function of what was applied.
     pub(crate) fn on_applied(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted) -> Checked {
-        self.partition(gpid).compare(node, gpid, hosted, "applied it")
+        self.partition(gpid).compare(node, gpid, hosted, "applied what it had to")
     }
 
     /// S1, S12: a replica's state is that of a checkpoint now, another one's or its own.
@@ -410,14 +410,10 @@ impl Truth {
     pub(crate) fn on_start(&mut self, machine: &Machine) -> Checked {
         let (node, Some(process)) = (machine.disk.node, &machine.process) else { return Ok(()) };
         for (&gpid, hosted) in process.apps.iter().filter(|(_, hosted)| hosted.applied != MutationId::ZERO) {
-            let durable = machine.disk.durable(gpid);
-            check(hosted.applied.decree >= durable, "S11", || {
-                format!(
-                    "{node} restarts with {} of {gpid}, whose app had made {durable} durable",
-                    hosted.applied
-                )
-            })?;
-            self.partition(gpid).compare(node, gpid, hosted, "restarted")?;
+            let partition = self.partition(gpid);
+            if !partition.is_given_up(hosted.applied) {
+                partition.compare(node, gpid, hosted, "restarted")?;
+            }
         }
         for (&gpid, shadow) in &machine.disk.shadow {
             let Some(replica) = process.core.replica(gpid) else {
@@ -467,17 +463,11 @@ impl Partition {
         let sessions = if decree.0.is_multiple_of(8) { checksum(&hosted.sessions.encode()) } else { 0 };
         let mine = (hosted.app.digest(), sessions);
         let first = *self.digests.entry(decree).or_insert(mine);
-        check(first.1 == mine.1, "S12", || {
-            format!(
-                "{node} {how} and has other sessions after {decree} of {gpid} than the first to get there"
-            )
-        })?;
+        let (after, there) =
+            (format_args!("{node} {how}: after decree {decree} of {gpid}"), "where that was reached first");
+        check(first.1 == mine.1, "S12", || format!("{after} it has other sessions than {there}"))?;
         check(first.0 == mine.0, "S12", || {
-            format!(
-                "{node} {how} and its app's digest after {decree} of {gpid} is {:x}, that of the first to get \
-                 there {:x}",
-                mine.0, first.0
-            )
+            format!("{after} its app has the digest {:x}, and {:x} {there}", mine.0, first.0)
         })
     }
 }

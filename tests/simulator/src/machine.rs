@@ -304,6 +304,12 @@ impl Folder {
     pub(crate) fn open(&self, subject: &dyn AnySubject) -> std::io::Result<(Witness, Sessions, MutationId)> {
         let app = Witness::new(subject.open(&self.home)?);
         let durable = app.last_durable_decree();
+        if durable < self.durable {
+            let (before, now) = (self.durable, durable);
+            let what =
+                format!("its app had said that it is durable to decree {before}, and opens with {now}");
+            return Err(std::io::Error::other(what));
+        }
         if durable == Decree::ZERO {
             return Ok((app, Sessions::new(), MutationId::ZERO));
         }

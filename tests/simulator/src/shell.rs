@@ -14,7 +14,9 @@ use crate::invariants::Scene;
 use crate::machine::{Duty, Loss, Strike};
 use crate::network::Fate;
 use crate::sometimes::Sometimes;
+use crate::subject::AnySubject;
 use crate::violation::{Checked, Violation, check};
+use crate::witness::Act;
 use crate::world::{Answer, Happening, World, trace};
 
 /// Between two tries to write what there was no room for.
@@ -387,7 +389,8 @@ impl World<'_> {
         let acts = hosted.app.take_acts();
         if !self.truth.is_given_up(*gpid, mutation.id) {
             self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
-            self.truth.on_applied(node, *gpid, hosted)?;
+            let applied = self.truth.on_applied(node, *gpid, hosted);
+            applied.map_err(|violation| naming(violation, self.subject, &acts))?;
         }
         if self.strikes(index, Ill::ApplyPanics, 50) {
             self.tally.note(Sometimes::ApplyPanicked);
@@ -462,6 +465,14 @@ impl World<'_> {
             self.put(self.now + delay, Happening::Answer { op, attempt, machine: index, answer });
         }
     }
+}
+
+/// What an app's author has to know of a decree at which replicas differ: what it was asked.
+fn naming(violation: Violation, subject: &dyn AnySubject, acts: &[Act]) -> Violation {
+    let writes = acts.iter().filter(|act| !act.is_read);
+    let asked: Vec<String> = writes.map(|act| format!("`{}`", subject.show_request(&act.request))).collect();
+    let asked = if asked.is_empty() { "no write".to_owned() } else { asked.join(", ") };
+    Violation { what: format!("{}; it applied {asked}", violation.what), ..violation }
 }
 
 /// The disk of this simulation never fails; an error is the log's own.
