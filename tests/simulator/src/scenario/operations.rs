@@ -31,6 +31,8 @@ struct Operation {
     attempts: u32,
     /// Attempts that may have taken effect or still will.
     open: BTreeSet<u32>,
+    /// Whether any attempt was answered; one that comes later may still be refused.
+    done: bool,
     outcome: Outcome,
 }
 
@@ -124,6 +126,7 @@ impl World<'_> {
             stamp,
             attempts: 0,
             open: BTreeSet::new(),
+            done: false,
             outcome: Outcome::Pending,
         };
         let operations = &mut self.script.operations;
@@ -175,6 +178,7 @@ impl World<'_> {
         };
         trace!(self, "client", "hears of {op}, attempt {attempt}: {outcome}");
         let Some(operation) = self.script.operations.by_op.get_mut(&op) else { return Ok(()) };
+        operation.done |= matches!(outcome, Outcome::Done { .. });
         if closed {
             operation.open.remove(&attempt);
         }
@@ -187,10 +191,10 @@ impl World<'_> {
     /// No client asks again: what was surely not done must not be done, now or later (V3).
     pub(super) fn end_operations(&mut self) -> Checked {
         for (&op, operation) in &self.script.operations.by_op {
-            match operation.outcome {
-                Outcome::Done { .. } => {}
-                _ if operation.open.is_empty() => self.history.failed(op, self.now)?,
-                _ => self.history.unknown(op, self.now),
+            match operation.done {
+                true => {}
+                false if operation.open.is_empty() => self.history.failed(op, self.now)?,
+                false => self.history.unknown(op, self.now),
             }
         }
         Ok(())
