@@ -14,6 +14,7 @@ test: build
 	cargo test --release --workspace --no-fail-fast
 	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
 	$(CARGO_TARGET_DIR)/release/simulator --search --seeds 500
+	$(CARGO_TARGET_DIR)/release/mistakes --within 1000
 
 # Plants mistakes and has each found, in a target directory of its own.
 mistakes: build
