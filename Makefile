@@ -3,7 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/holdfast/target
 SEEDS ?= 10000
 
-.PHONY: run test mistakes build install
+.PHONY: run test mistakes coverage build install
 .NOTPARALLEL:
 
 run: build
@@ -19,6 +19,10 @@ test: build
 # Plants mistakes and has each found, in a target directory of its own.
 mistakes: build
 	$(CARGO_TARGET_DIR)/release/mistakes $(MISTAKES)
+
+# Which lines of the cores and the log the simulator reaches.
+coverage:
+	.ci/coverage
 
 # All targets of the whole workspace, always: a part of it would be built with other features, and RocksDB twice.
 build: install

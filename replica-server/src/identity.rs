@@ -5,6 +5,9 @@
 //! | `lock` | nothing; locked while a process uses the directory |
 //! | `node` | the node's UUID and its name in `config.ini`, a line each; written once |
 //! | `life` | a number, raised durably at each start |
+//!
+//! The last two end in a checksum: a node that takes itself for another one, or for an earlier life of its own, breaks
+//! promises that it does not know of, so it had better not start.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +18,9 @@ use words::{Life, NodeId};
 
 use crate::StartError;
 use crate::durable;
+
+/// No life comes near this: it counts starts.
+const HIGHEST_LIFE: u64 = 1 << 62;
 
 /// A data directory, locked for this process.
 #[derive(Debug)]
@@ -64,16 +70,17 @@ fn read_or_give_identity(path: &Path, name: &str) -> Result<NodeId, StartError> 
             let node = uuid::Uuid::new_v4();
             // A directory that goes with a power cut would come back as another, empty node.
             durable::sync_way_to(path).map_err(|e| failed(&e))?;
-            durable::replace(&file, format!("{node}\n{name}\n").as_bytes()).map_err(|e| failed(&e))?;
+            durable::replace(&file, seal(&format!("{node}\n{name}\n")).as_bytes()).map_err(|e| failed(&e))?;
             return Ok(NodeId(node.as_u128()));
         }
         Err(error) => return Err(failed(&error)),
     };
-    let mut lines = text.lines();
+    let mut lines = unseal(&text).unwrap_or_default().lines();
     let node = lines.next().and_then(|line| uuid::Uuid::parse_str(line).ok());
     let (Some(node), Some(owner)) = (node, lines.next()) else {
         return Err(StartError::new(format!(
-            "file {} is damaged: it should hold the node's UUID and its name, a line each",
+            "file {} is damaged: it should hold the node's UUID and its name, a line each, and their checksum; \
+             move the data directory away, and the node begins as a new one",
             file.display()
         )));
     };
@@ -91,22 +98,82 @@ fn read_or_give_identity(path: &Path, name: &str) -> Result<NodeId, StartError> 
 fn begin_life(path: &Path) -> io::Result<Life> {
     let file = path.join("life");
     let last: u64 = match fs::read_to_string(&file) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it should hold a number"))?,
+        Ok(text) => unseal(&text)
+            .and_then(|text| text.trim_end().parse().ok())
+            .filter(|&last| last < HIGHEST_LIFE)
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "it should hold a number and its checksum")
+            })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    durable::replace(&file, format!("{}\n", last + 1).as_bytes())?;
+    durable::replace(&file, seal(&format!("{}\n", last + 1)).as_bytes())?;
     Ok(Life(last + 1))
+}
+
+/// Lines of text, and one with their checksum.
+fn seal(text: &str) -> String {
+    format!("{text}checksum {:08x}\n", crc32c::crc32c(text.as_bytes()))
+}
+
+/// The lines before the checksum, if it is right.
+fn unseal(sealed: &str) -> Option<&str> {
+    let (text, _) = sealed.split_at(sealed.rfind("checksum ")?);
+    (seal(text) == sealed).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use forgetful::{Point, Recorder, can_mount};
+    use hostile::{flips, harmed, noise};
+    use proptest::prelude::*;
 
     use super::*;
+
+    /// A folder whose files are these.
+    fn folder_of(node: &[u8], life: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("node"), node).unwrap();
+        fs::write(folder.path().join("life"), life).unwrap();
+        folder
+    }
+
+    fn files() -> [Vec<u8>; 2] {
+        let node = format!("{}\nreplica1\n", uuid::Uuid::from_u128(7));
+        [seal(&node).into_bytes(), seal("41\n").into_bytes()]
+    }
+
+    #[test]
+    fn every_bit_of_both_files_counts() {
+        let [node, life] = files();
+        let begun = DataFolder::open(folder_of(&node, &life).path(), "replica1").unwrap();
+        assert_eq!((begun.node, begun.life), (NodeId(7), Life(42)));
+        for changed in flips(&node) {
+            assert!(DataFolder::open(folder_of(&changed, &life).path(), "replica1").is_err(), "{changed:?}");
+        }
+        for changed in flips(&life) {
+            assert!(DataFolder::open(folder_of(&node, &changed).path(), "replica1").is_err(), "{changed:?}");
+        }
+        let last = seal(&format!("{}\n", u64::MAX)).into_bytes();
+        assert!(
+            DataFolder::open(folder_of(&node, &last).path(), "replica1").is_err(),
+            "there is no next life"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_nobody_wrote_starts_no_node(
+            which in 0..2_usize,
+            node in prop_oneof![noise(), harmed(Just(files()[0].clone()))],
+            life in prop_oneof![noise(), harmed(Just(files()[1].clone()))],
+        ) {
+            let mut both = files();
+            both[which] = if which == 0 { node } else { life };
+            let opened = DataFolder::open(folder_of(&both[0], &both[1]).path(), "replica1");
+            prop_assert_eq!(opened.is_ok(), both == files());
+        }
+    }
 
     #[test]
     fn an_identity_stays_and_a_life_grows() {
@@ -163,7 +230,7 @@ mod tests {
         drop(DataFolder::open(folder.path(), "replica1").unwrap());
         fs::write(folder.path().join("life"), "").unwrap();
         assert!(DataFolder::open(folder.path(), "replica1").is_err());
-        fs::write(folder.path().join("life"), "7").unwrap();
+        fs::write(folder.path().join("life"), seal("7\n")).unwrap();
         fs::write(folder.path().join("node"), "x").unwrap();
         assert!(DataFolder::open(folder.path(), "replica1").is_err());
     }

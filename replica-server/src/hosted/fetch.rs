@@ -270,3 +270,67 @@ impl Broken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use words::{Ballot, Decree};
+
+    use super::*;
+
+    const WANTED: MutationId = MutationId { ballot: Ballot(3), decree: Decree(17) };
+
+    /// Chunks as whoever wants to do harm sends them: about right, in any order, with names that lead elsewhere.
+    fn chunk() -> impl Strategy<Value = pb::CheckpointChunk> {
+        let name = prop::sample::select(vec!["a", "b", "c/d", "../out", "/tmp/out", "", "a/..", "a\0", "c"]);
+        let data = prop::sample::select(vec![&b""[..], b"x", b"xyz"]);
+        let length = prop::sample::select(vec![0_u64, 1, 3, u64::MAX]);
+        let file = (name, length, data.clone()).prop_map(|(name, length, data)| pb::CheckpointFile {
+            name: name.to_owned(),
+            length,
+            crc32c: crc32c::crc32c(data),
+        });
+        let manifest = (vec(file, 0..4), any::<bool>()).prop_map(|(files, right)| pb::CheckpointManifest {
+            checkpoint: right.then(|| WANTED.into()),
+            files,
+            ..Default::default()
+        });
+        let offset = prop::sample::select(vec![0_u64, 1, 3, u64::MAX]);
+        (prop::option::of(manifest), 0..4_u32, offset, data, prop::bool::weighted(0.9)).prop_map(
+            |(manifest, file, offset, data, right)| pb::CheckpointChunk {
+                manifest,
+                file,
+                offset,
+                data: data.into(),
+                crc32c: if right { crc32c::crc32c(data) } else { 7 },
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn whatever_is_sent_stays_in_its_folder_and_is_whole_or_refused(chunks in vec(chunk(), 1..12)) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let incoming = folder.path().join("incoming");
+            fs::create_dir(&incoming).expect("made");
+            let mut download =
+                Download { incoming: &incoming, wanted: WANTED, manifest: None, file: 0, open: None };
+            for chunk in chunks {
+                if let Err(Broken::Final(_)) = download.take(chunk) {
+                    break;
+                }
+            }
+            let around = fs::read_dir(folder.path()).expect("listed").count();
+            prop_assert_eq!(around, 1, "something was written beside the folder");
+            if download.is_complete() {
+                for file in download.finish().expect("it has a manifest").files {
+                    let bytes = fs::read(incoming.join(&file.name)).expect("it was sent");
+                    prop_assert_eq!((bytes.len() as u64, crc32c::crc32c(&bytes)), (file.length, file.crc32c));
+                }
+            }
+        }
+    }
+}

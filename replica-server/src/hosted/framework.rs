@@ -82,14 +82,32 @@ mod tests {
         let file = path(folder.path(), AT.decree);
         assert_eq!(read(&file).unwrap(), (AT, b"sessions".to_vec()));
         let whole = fs::read(&file).unwrap();
-        for at in 0..whole.len() {
-            let mut bad = whole.clone();
-            bad[at] ^= 1;
+        for (bit, bad) in hostile::flips(&whole).enumerate() {
             fs::write(&file, &bad).unwrap();
-            assert_eq!(read(&file).unwrap_err().kind(), io::ErrorKind::InvalidData, "byte {at}");
+            assert_eq!(read(&file).unwrap_err().kind(), io::ErrorKind::InvalidData, "bit {bit}");
+        }
+        for at in 0..whole.len() {
             fs::write(&file, &whole[..at]).unwrap();
             assert_eq!(read(&file).unwrap_err().kind(), io::ErrorKind::InvalidData, "cut at {at}");
         }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_nobody_wrote_is_refused(bad in proptest::prop_oneof![hostile::noise(), hostile::harmed(valid())]) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("framework.17");
+            fs::write(&file, &bad).unwrap();
+            if let Ok(found) = read(&file) {
+                proptest::prop_assert_eq!(found, (AT, b"sessions".to_vec()));
+            }
+        }
+    }
+
+    fn valid() -> proptest::strategy::Just<Vec<u8>> {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), AT, b"sessions").unwrap();
+        proptest::strategy::Just(fs::read(path(folder.path(), AT.decree)).unwrap())
     }
 
     #[test]

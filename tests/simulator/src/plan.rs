@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use meta_core::MetaSettings;
 use replica_core::Settings;
+use replica_log::Options;
 
 use crate::dice::Dice;
 use crate::network::Weather;
@@ -98,7 +99,7 @@ impl Plan {
             habits: tuning::habits(dice),
             meta: crate::meta_server::settings(&settings, delay),
             settings,
-            segment_bytes: dice.pick(&[600, 4_000, 1 << 20]),
+            segment_bytes: dice.pick(&[600, 4_000, Options::default().segment_bytes]),
             weather: tuning::weather(dice),
             speed: tuning::speed(dice),
             faults: faults::draw(dice),
