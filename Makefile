@@ -1,7 +1,7 @@
 # `make run`: a cluster on this machine. `make test`: every test. Both install what is missing first.
 # The target directory is outside of the clone, so that RocksDB is compiled once a machine and not once a clone.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/holdfast/target
-SEEDS ?= 10000
+SEEDS ?= 20000
 
 .PHONY: run test mistakes coverage build install
 .NOTPARALLEL:
