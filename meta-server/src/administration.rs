@@ -78,14 +78,30 @@ impl Admin for Services {
         }
     }
 
+    async fn set_replica_count(
+        &self,
+        request: Request<pb::SetReplicaCountRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::SetReplicaCountRequest { name, replica_count } = request.into_inner();
+        self.accepted(AdminRequest::SetReplicaCount { name, count: replica_count }).await
+    }
+
+    async fn accept_loss(
+        &self,
+        request: Request<pb::AcceptLossRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::AcceptLossRequest { gpid, node, others_are_stopped } = request.into_inner();
+        let gpid = gpid.ok_or_else(no_partition)?.into();
+        self.accepted(AdminRequest::AcceptLoss { gpid, node, others_are_stopped }).await
+    }
+
     async fn propose(
         &self,
         request: Request<pb::ProposeRequest>,
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let pb::ProposeRequest { gpid, r#type, node } = request.into_inner();
         let kind: ProposalKind = r#type.parse().map_err(invalid)?;
-        let gpid =
-            gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        let gpid = gpid.ok_or_else(no_partition)?.into();
         self.accepted(AdminRequest::Propose { gpid, kind, node }).await
     }
 
@@ -95,8 +111,7 @@ impl Admin for Services {
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let pb::BalanceRequest { gpid, r#type, from, to } = request.into_inner();
         let kind: BalanceKind = r#type.parse().map_err(invalid)?;
-        let gpid =
-            gpid.ok_or_else(|| invalid("no partition given; write APP.INDEX, for example 1.0"))?.into();
+        let gpid = gpid.ok_or_else(no_partition)?.into();
         self.accepted(AdminRequest::Balance { gpid, kind, from, to }).await
     }
 }
@@ -112,6 +127,10 @@ impl Services {
 
 fn invalid(problem: impl ToString) -> Status {
     Status::invalid_argument(problem.to_string())
+}
+
+fn no_partition() -> Status {
+    invalid("no partition given; write APP.INDEX, for example 1.0")
 }
 
 /// What is not the answer that was asked for is a refusal.

@@ -52,7 +52,7 @@ impl MetaCore {
                 RefusalKind::InvalidArgument,
                 format!(
                     "what only {others} had is lost for good by this; if one is merely cut off it could still be \
-                     read: stop it, then state that the others are stopped"
+                     read: stop it, then state that (`--the-others-are-stopped`)"
                 ),
             ));
         }

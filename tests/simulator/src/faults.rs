@@ -11,6 +11,7 @@ use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
 
+mod disasters;
 mod disks;
 mod machines;
 mod network;
@@ -18,6 +19,7 @@ mod nodes;
 mod numbered;
 mod operators;
 
+pub(crate) use disasters::Disaster;
 pub(crate) use numbered::Count;
 
 impl World<'_> {
@@ -65,6 +67,7 @@ impl World<'_> {
             Fault::Join => self.join()?,
             Fault::Empty => self.begin_to_empty(victim),
             Fault::Leave => self.take_away(victim),
+            Fault::Disaster => self.begin_disaster(),
             Fault::DropApp => self.drop_something(),
             Fault::Resize => self.change_replica_count(),
             Fault::WallJump => self.jump(victim),
@@ -126,6 +129,7 @@ impl World<'_> {
         habits.limit = habits.limit.max(Duration::from_secs(5));
         self.heal_meta()?;
         self.start_meta()?;
+        self.start_stopped()?;
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
             machine.strike = None;

@@ -109,22 +109,6 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// An admin gave up what follows `left`: it never was, though some were told of it.
-    pub(crate) fn on_loss(&mut self, gpid: Gpid, left: Decree) {
-        let partition = partition(&mut self.partitions, self.subject, gpid);
-        partition.applied = partition.applied.min(left);
-        partition.ended = partition.ended.min(left);
-        partition.writes.retain(|(at, ..)| *at <= left);
-        partition.model = self.subject.model();
-        for &(_, op, timestamp_us) in &partition.writes {
-            let _ = partition.model.apply(&self.operations[op.0 as usize].request, timestamp_us);
-        }
-        for operation in self.operations.iter_mut().filter(|operation| operation.gpid == gpid) {
-            operation.floor = operation.floor.min(left);
-            operation.given.retain(|(at, _)| *at <= left);
-        }
-    }
-
     /// A node answered one of an operation's requests: it is done. True if the client hears it first now.
     ///
     /// # Errors
@@ -139,6 +123,10 @@ impl<'a> History<'a> {
         self.suspect = Some(op);
         let operation = &mut self.operations[op.0 as usize];
         let gpid = operation.gpid;
+        let given = |(at, expected): &(Decree, AppAnswer)| *at == decree && expected == answer;
+        if operation.met_loss && !operation.given.iter().any(given) {
+            return Ok(false); // it may be of what was given up
+        }
         let is_news = operation.end.is_none();
         if is_news {
             operation.end = Some((now, End::Done(decree, answer.clone())));
@@ -177,6 +165,30 @@ impl<'a> History<'a> {
         })?;
         partition.ended = partition.ended.max(decree);
         Ok(true)
+    }
+
+    /// A loss was declared: what took effect from this decree on did not, and whoever was told otherwise knows
+    /// nothing. The rest stays as it was.
+    pub(crate) fn lose(&mut self, gpid: Gpid, from: Decree) {
+        let last = from.previous();
+        for operation in self.operations.iter_mut().filter(|operation| operation.gpid == gpid) {
+            operation.given.retain(|&(at, _)| at < from);
+            operation.floor = operation.floor.min(last);
+            operation.met_loss = true;
+            if let Some((_, end @ End::Done(..))) = &mut operation.end
+                && matches!(end, End::Done(at, _) if *at >= from)
+            {
+                *end = End::Unknown;
+            }
+        }
+        let partition = partition(&mut self.partitions, self.subject, gpid);
+        partition.applied = partition.applied.min(last);
+        partition.ended = partition.ended.min(last);
+        partition.writes.retain(|&(at, ..)| at < from);
+        partition.model = self.subject.model();
+        for &(_, op, timestamp_us) in &partition.writes {
+            let _ = partition.model.apply(&self.operations[op.0 as usize].request, timestamp_us);
+        }
     }
 
     /// The client is sure that an operation was not done and never will be.
@@ -397,6 +409,23 @@ mod tests {
         assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(2)), 0, &act(doubled, add, 2))), "V4");
         history.failed(revived, Moment(2)).expect("it took no effect");
         assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(3)), 0, &act(revived, add, 2))), "V3");
+    }
+
+    #[test]
+    fn only_what_was_given_up_is_forgiven() {
+        let mut history = History::new(&TallySubject);
+        let (add, read) = (Request::Add { key: 1, amount: 1 }, Request::Read { key: 1 });
+        let [kept, lost] = [(); 2].map(|()| begin(&mut history, Kind::Write, add));
+        history.on_applied(NODE, (GPID, Decree(1)), 0, &act(kept, add, 1)).expect("it is new");
+        history.on_applied(NODE, (GPID, Decree(2)), 0, &act(lost, add, 2)).expect("it is new");
+        assert_eq!(history.done(kept, Decree(1), &sum(1), Moment(2)), Ok(true));
+        assert_eq!(history.done(lost, Decree(2), &sum(2), Moment(2)), Ok(true));
+        history.lose(GPID, Decree(2));
+        assert_eq!((history.ended(GPID), history.applied(GPID)), (Decree(1), Decree(1)));
+        let op = begin(&mut history, Kind::Read, read);
+        assert_eq!(broken(history.on_read(NODE, GPID, Decree(1), &act(op, read, 0))), "V1");
+        history.on_read(NODE, GPID, Decree(1), &act(op, read, 1)).expect("what was kept is there");
+        assert_eq!(broken(history.on_applied(NODE, (GPID, Decree(2)), 0, &act(kept, add, 2))), "V4");
     }
 
     #[test]

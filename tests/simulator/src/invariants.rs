@@ -3,7 +3,7 @@
 //! [`Truth`] knows what no node knows: the one sequence of mutations that was first committed, the digest that
 //! each of its prefixes gave, every configuration that was ever durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use replica_core::{Output, Replica};
@@ -23,24 +23,30 @@ use crate::violation::{Checked, Violation, check};
 /// What is true of all partitions.
 pub(crate) struct Truth {
     partitions: BTreeMap<Gpid, Partition>,
+    /// What declared losses cost, for the history.
+    pub(crate) lost: Vec<(Gpid, Decree)>,
     /// What was found where nothing could be returned.
     found: Option<Violation>,
 }
 
 #[derive(Default)]
-struct Partition {
+pub(crate) struct Partition {
     /// H, by decree: what was first committed (S1).
-    committed: BTreeMap<Decree, MutationId>,
+    pub(crate) committed: BTreeMap<Decree, MutationId>,
     /// What is in it.
-    contents: BTreeMap<Decree, Arc<Mutation>>,
-    /// What app and sessions are after each decree (S12).
-    digests: BTreeMap<Decree, (u64, u64)>,
+    contents: BTreeMap<MutationId, Arc<Mutation>>,
+    /// What app and sessions are after each mutation (S12).
+    digests: BTreeMap<MutationId, (u64, u64)>,
     /// Every configuration that was ever durable (S3).
-    configurations: BTreeMap<Ballot, Configuration>,
+    pub(crate) configurations: BTreeMap<Ballot, Configuration>,
     /// What was proposed under each ballot (S8): one identity for a decree.
     proposed: BTreeMap<(Ballot, Decree), MutationId>,
-    /// Losses that an admin declared: under which ballot, and the last decree that was left.
-    losses: Vec<(Ballot, Decree)>,
+    /// A declared loss whose new primary has not led yet.
+    pub(crate) loss: Option<Ballot>,
+    /// The ballot of the last declared loss.
+    pub(crate) lost_at: Ballot,
+    /// What was committed and given up.
+    pub(crate) given_up: BTreeSet<MutationId>,
     /// Its app was dropped: its replicas are being collected, so what they hold proves nothing any more.
     dropped: bool,
 }
@@ -48,18 +54,10 @@ struct Partition {
 impl Partition {
     /// S1: the first commit of a decree fixes it; every later one must equal it.
     fn commit(&mut self, node: NodeId, gpid: Gpid, id: MutationId) -> Checked {
-        if self.is_given_up(id) {
-            return Ok(());
-        }
         let first = *self.committed.entry(id.decree).or_insert(id);
         check(first == id, "S1", || {
             format!("{node} committed {id} of {gpid}, where {first} was committed first")
         })
-    }
-
-    /// Whether an admin gave a mutation up. Whoever still has it sets it aside as soon as it is told (§6.4).
-    fn is_given_up(&self, id: MutationId) -> bool {
-        self.losses.iter().any(|&(ballot, left)| id.ballot < ballot && id.decree > left)
     }
 }
 
@@ -74,10 +72,18 @@ pub(crate) struct Scene<'a> {
 
 impl Truth {
     pub(crate) fn new(gpids: &[Gpid]) -> Self {
-        Self { partitions: gpids.iter().map(|&gpid| (gpid, Partition::default())).collect(), found: None }
+        Self {
+            partitions: gpids.iter().map(|&gpid| (gpid, Partition::default())).collect(),
+            lost: Vec::new(),
+            found: None,
+        }
     }
 
-    fn partition(&mut self, gpid: Gpid) -> &mut Partition {
+    pub(crate) fn accuse(&mut self, violation: Violation) {
+        self.found.get_or_insert(violation);
+    }
+
+    pub(crate) fn partition(&mut self, gpid: Gpid) -> &mut Partition {
         self.partitions.entry(gpid).or_default()
     }
 
@@ -94,34 +100,14 @@ impl Truth {
     /// S5, S6: a configuration became durable.
     pub(crate) fn on_configuration(&mut self, gpid: Gpid, before: &Configuration, after: &Configuration) {
         if let Err(why) = before.check_step(after) {
-            let what = format!("{gpid}: {before} -> {after}: {why}");
-            self.found = Some(Violation { rule: "S5", what });
+            self.accuse(Violation { rule: "S5", what: format!("{gpid}: {before} -> {after}: {why}") });
+        }
+        // Said once more, apart from the code under test.
+        if !before.is_empty() && !after.primary.is_some_and(|primary| before.is_member(primary)) {
+            let what = format!("{gpid}: {before} -> {after}: its primary was no member");
+            self.accuse(Violation { rule: "S6", what });
         }
         self.partition(gpid).configurations.insert(after.ballot, after.clone());
-    }
-
-    /// An admin gave up what only others had: H ends with what the new primary has of it. Returns where.
-    pub(crate) fn on_loss(&mut self, gpid: Gpid, after: &Configuration, leader: Option<&Replica>) -> Decree {
-        let partition = self.partition(gpid);
-        partition.configurations.insert(after.ballot, after.clone());
-        let (committed, prepared) =
-            leader.map_or((Decree::ZERO, Decree::ZERO), |it| (it.last_committed(), it.last_prepared()));
-        let has = |decree: &Decree| {
-            let same =
-                |replica: &Replica| replica.identity_at(*decree) == partition.committed.get(decree).copied();
-            *decree <= committed || leader.is_some_and(same)
-        };
-        let left = (1..=prepared.0).map(Decree).take_while(has).last().unwrap_or_default();
-        partition.committed.split_off(&left.next());
-        partition.contents.split_off(&left.next());
-        partition.digests.split_off(&left.next());
-        partition.losses.push((after.ballot, left));
-        left
-    }
-
-    /// Whether an admin gave a mutation up.
-    pub(crate) fn is_given_up(&self, gpid: Gpid, id: MutationId) -> bool {
-        self.partitions.get(&gpid).is_some_and(|partition| partition.is_given_up(id))
     }
 
     /// A node took a step: each of its replicas is looked at.
@@ -175,6 +161,7 @@ impl Truth {
         if role == RoleName::Primary && !was_primary {
             seen.inherited = replica.last_prepared();
         }
+        self.on_first_after_loss(gpid, replica);
         let from = before.map_or(committed, |before| before.committed);
         self.look_at_commits(scene, node, gpid, replica, from)?;
         match role {
@@ -201,10 +188,11 @@ impl Truth {
         from: Decree,
     ) -> Checked {
         let committed = replica.last_committed();
-        let partition = self.partition(gpid);
         for decree in from.0 + 1..=committed.0 {
-            if let Some(id) = replica.identity_at(Decree(decree)) {
-                partition.commit(node, gpid, id)?;
+            if let Some(id) = replica.identity_at(Decree(decree))
+                && !self.knows_no_better(gpid, replica, id)
+            {
+                self.partition(gpid).commit(node, gpid, id)?;
             }
         }
         for task in scene.output.apply.iter().filter(|task| task.gpid == gpid) {
@@ -212,11 +200,10 @@ impl Truth {
             check(decree <= committed, "S11", || {
                 format!("{node} applies {id} of {gpid} and has committed {committed}")
             })?;
-            partition.commit(node, gpid, id)?;
-            if partition.is_given_up(id) {
-                continue;
+            if !self.knows_no_better(gpid, replica, id) {
+                self.partition(gpid).commit(node, gpid, id)?;
             }
-            let first = partition.contents.entry(decree).or_insert_with(|| task.mutation.clone());
+            let first = self.partition(gpid).contents.entry(id).or_insert_with(|| task.mutation.clone());
             let same = Arc::ptr_eq(first, &task.mutation) || *first == task.mutation;
             check(same, "S1", || format!("{node} applies another {id} of {gpid} than was committed first"))?;
         }
@@ -399,9 +386,6 @@ impl Truth {
         how: &'static str,
     ) -> Checked {
         let partition = self.partition(gpid);
-        if partition.is_given_up(hosted.applied) {
-            return Ok(());
-        }
         partition.commit(node, gpid, hosted.applied)?;
         partition.compare(node, gpid, hosted, how)
     }
@@ -410,10 +394,7 @@ impl Truth {
     pub(crate) fn on_start(&mut self, machine: &Machine) -> Checked {
         let (node, Some(process)) = (machine.disk.node, &machine.process) else { return Ok(()) };
         for (&gpid, hosted) in process.apps.iter().filter(|(_, hosted)| hosted.applied != MutationId::ZERO) {
-            let partition = self.partition(gpid);
-            if !partition.is_given_up(hosted.applied) {
-                partition.compare(node, gpid, hosted, "restarted")?;
-            }
+            self.partition(gpid).compare(node, gpid, hosted, "restarted")?;
         }
         for (&gpid, shadow) in &machine.disk.shadow {
             let Some(replica) = process.core.replica(gpid) else {
@@ -462,7 +443,7 @@ impl Partition {
         // The sessions are compared now and then: to encode them costs more than all else here.
         let sessions = if decree.0.is_multiple_of(8) { checksum(&hosted.sessions.encode()) } else { 0 };
         let mine = (hosted.app.digest(), sessions);
-        let first = *self.digests.entry(decree).or_insert(mine);
+        let first = *self.digests.entry(hosted.applied).or_insert(mine);
         let (after, there) =
             (format_args!("{node} {how}: after decree {decree} of {gpid}"), "where that was reached first");
         check(first.1 == mine.1, "S12", || format!("{after} it has other sessions than {there}"))?;

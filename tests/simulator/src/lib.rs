@@ -28,6 +28,7 @@ mod checksum;
 mod clients;
 mod clock;
 mod crash_points;
+mod declared_loss;
 mod dice;
 mod ending;
 mod faults;

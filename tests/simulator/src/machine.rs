@@ -49,6 +49,8 @@ pub(crate) enum Presence {
     Spare,
     /// It does.
     Here,
+    /// It does, and stays down until somebody starts it.
+    Stopped,
     /// Not any more; it never comes back.
     Gone,
 }

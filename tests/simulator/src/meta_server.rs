@@ -111,6 +111,10 @@ impl World<'_> {
             Command::DropApp { name } => self.meta.durable.app_named(name).map(|app| app.info.clone()),
             _ => None,
         };
+        let lost = match command {
+            Command::AcceptLoss { gpid, .. } => self.meta.configuration(*gpid).cloned(),
+            _ => None,
+        };
         if self.meta.durable.apply(command).is_err() {
             return;
         }
@@ -122,7 +126,8 @@ impl World<'_> {
             Command::DropApp { .. } => self.on_app_dropped(&before.expect("it was there")),
             Command::AcceptLoss { gpid, configuration, cause } => {
                 trace!(self, "meta", "{gpid} -> {configuration}: {cause}");
-                self.on_loss(*gpid, configuration);
+                self.tally.note(Sometimes::LossDeclared);
+                self.truth.on_loss(*gpid, &lost.expect("it was there"), configuration);
             }
             Command::SetReplicaCount { name, count } => {
                 trace!(self, "meta", "{count} replicas for {name}");
@@ -130,15 +135,6 @@ impl World<'_> {
             }
             _ => {}
         }
-    }
-
-    /// An admin gave up what only other nodes had (§4.8): what counts from now on is what this node has.
-    fn on_loss(&mut self, gpid: Gpid, configuration: &Configuration) {
-        let leader = configuration.primary.and_then(|node| self.places.get(&node));
-        let process = leader.and_then(|&place| self.machines[place].process.as_ref());
-        let replica = process.and_then(|process| process.core.replica(gpid));
-        let left = self.truth.on_loss(gpid, configuration, replica);
-        self.history.on_loss(gpid, left);
     }
 
     fn note_change(&mut self, before: &Configuration, after: &Configuration) {

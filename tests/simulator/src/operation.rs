@@ -66,6 +66,8 @@ pub struct Operation {
     pub(crate) floor: Decree,
     /// Where it was carried out, and with what answer: a write once, a read once an attempt.
     pub(crate) given: Vec<(Decree, AppAnswer)>,
+    /// It was under way, or its answers were, when a loss was declared.
+    pub(crate) met_loss: bool,
 }
 
 impl Operation {
@@ -73,7 +75,19 @@ impl Operation {
     #[must_use]
     pub fn new(client: usize, gpid: Gpid, kind: Kind, (key, request): (u8, Bytes), began: Moment) -> Self {
         let (floor, given) = (Decree::ZERO, Vec::new());
-        Self { client, gpid, kind, key, request, began, end: None, timestamp_us: 0, floor, given }
+        Self {
+            client,
+            gpid,
+            kind,
+            key,
+            request,
+            began,
+            end: None,
+            timestamp_us: 0,
+            floor,
+            given,
+            met_loss: false,
+        }
     }
 
     /// The same operation, ended.

@@ -106,7 +106,13 @@ impl World<'_> {
             output: &self.output,
             tally: &mut self.tally,
         };
-        self.truth.after_step(index, scene)
+        self.truth.after_step(index, scene)?;
+        for (gpid, from) in self.truth.take_lost() {
+            trace!(self, "operator", "{gpid} has lost {from} and all after it");
+            self.tally.note(Sometimes::LossCost);
+            self.history.lose(gpid, from);
+        }
+        Ok(())
     }
 
     /// When the node is to look again: for what waits, or for what is due.
@@ -308,6 +314,7 @@ impl World<'_> {
         trace!(self, self.machines[index].disk.node, "-> {envelope}");
         match &envelope.body {
             PeerMessage::LearnFromList(_) => self.tally.note(Sometimes::LearnByList),
+            PeerMessage::LearnStartOver(_) => self.tally.note(Sometimes::StartedOver),
             PeerMessage::LearnMutations(_) => self.tally.note(Sometimes::LearnByLog),
             _ => {}
         }
@@ -387,11 +394,12 @@ impl World<'_> {
         }
         let decree = mutation.id.decree;
         let acts = hosted.app.take_acts();
+        // Who had what was given up applies it once more when it starts; that is history.
         if !self.truth.is_given_up(*gpid, mutation.id) {
             self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
-            let applied = self.truth.on_applied(node, *gpid, hosted);
-            applied.map_err(|violation| naming(violation, self.subject, &acts))?;
         }
+        let applied = self.truth.on_applied(node, *gpid, hosted);
+        applied.map_err(|violation| naming(violation, self.subject, &acts))?;
         if self.strikes(index, Ill::ApplyPanics, 50) {
             self.tally.note(Sometimes::ApplyPanicked);
             self.lose_app(index, *gpid);

@@ -11,7 +11,7 @@ use crate::clients::{Client, Running, Sent};
 use crate::clock::{Clock, Moment};
 use crate::dice::Dice;
 use crate::ending::Ending;
-use crate::faults::Count;
+use crate::faults::{Count, Disaster};
 use crate::history::History;
 use crate::ills::Ills;
 use crate::invariants::Truth;
@@ -47,6 +47,7 @@ pub(crate) struct World<'a> {
     /// Partitions of apps that were dropped.
     pub(crate) dropped: Vec<Gpid>,
     pub(crate) apps: Vec<WantedApp>,
+    pub(crate) disaster: Option<Disaster>,
     pub(crate) clients: Vec<Client>,
     pub(crate) running: BTreeMap<OpId, Running>,
     pub(crate) subject: &'a dyn AnySubject,
@@ -107,6 +108,10 @@ pub(crate) enum Happening {
     WantApp { app: usize },
     /// An operator wants an app to be gone.
     DropApp { app: usize },
+    /// How a disaster goes on.
+    Disaster,
+    /// Whatever an operator stopped is started.
+    StartStopped,
     /// An operator empties a machine, and then takes it away for good.
     Empty { machine: usize, until: Moment },
     /// A client wants to do something.
@@ -213,6 +218,7 @@ impl<'a> World<'a> {
             gpids,
             dropped: Vec::new(),
             apps: Vec::new(),
+            disaster: None,
             trace,
         }
     }
@@ -281,6 +287,8 @@ impl<'a> World<'a> {
             Happening::StartMeta => self.start_meta(),
             Happening::WantApp { app } => self.on_want_app(app),
             Happening::DropApp { app } => self.on_drop_app(app),
+            Happening::Disaster => self.on_disaster(),
+            Happening::StartStopped => self.start_stopped(),
             Happening::Empty { machine, until } => self.on_empty(machine, until),
             Happening::Think { client } => self.on_think(client),
             Happening::Try { op } => self.on_try(op),

@@ -83,6 +83,28 @@ impl Admin {
         self.ask(async |mut admin| admin.drop_app(request.clone()).await).await.map(|_| ())
     }
 
+    pub(crate) async fn set_replica_count(
+        &self,
+        name: &str,
+        replica_count: u32,
+    ) -> Result<String, MetaError> {
+        let request = pb::SetReplicaCountRequest { name: name.into(), replica_count };
+        let reply = self.ask(async |mut admin| admin.set_replica_count(request.clone()).await).await?;
+        Ok(reply.accepted)
+    }
+
+    pub(crate) async fn accept_loss(
+        &self,
+        gpid: Gpid,
+        node: &str,
+        others_are_stopped: bool,
+    ) -> Result<String, MetaError> {
+        let request =
+            pb::AcceptLossRequest { gpid: Some(gpid.into()), node: node.into(), others_are_stopped };
+        let reply = self.ask(async |mut admin| admin.accept_loss(request.clone()).await).await?;
+        Ok(reply.accepted)
+    }
+
     pub(crate) async fn propose(&self, gpid: Gpid, action: &str, node: &str) -> Result<String, MetaError> {
         let request =
             pb::ProposeRequest { gpid: Some(gpid.into()), r#type: action.into(), node: node.into() };

@@ -72,6 +72,29 @@ enum Command {
     },
     /// Delete an app and its data
     Drop { name: String },
+    /// Give each partition of an app so many replicas: `admin replicas counter.instance0 5`
+    ///
+    /// Secondaries are added, one at a time, or those that are worst placed are removed; a primary stays.
+    Replicas {
+        /// The app's name
+        name: String,
+        /// How many, 1 to 9
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+    },
+    /// Give up the members of a partition that are lost for good: `admin accept-loss 1.0 replica2`
+    ///
+    /// The named node leads with what it has. What only the lost members had is gone, also if they were to return.
+    /// Refused as long as a member that may have everything is there.
+    AcceptLoss {
+        /// The partition, for example 1.0
+        gpid: Gpid,
+        /// Who shall lead: a node's name, address or id
+        node: String,
+        /// States that the members that are given up are stopped: one that is merely cut off could still be read
+        #[arg(long)]
+        the_others_are_stopped: bool,
+    },
     /// One step of reconfiguration
     Propose {
         /// The partition, for example 1.0
@@ -147,6 +170,12 @@ async fn run(admin: &Admin, command: Command, json: bool) -> Result<String, Meta
         Command::Drop { name } => {
             admin.drop(&name).await?;
             show::said("dropped", &name, json)
+        }
+        Command::Replicas { name, count } => {
+            show::said("accepted", &admin.set_replica_count(&name, count).await?, json)
+        }
+        Command::AcceptLoss { gpid, node, the_others_are_stopped } => {
+            show::said("accepted", &admin.accept_loss(gpid, &node, the_others_are_stopped).await?, json)
         }
         Command::Propose { gpid, action, node } => {
             show::said("accepted", &admin.propose(gpid, &action, &node).await?, json)

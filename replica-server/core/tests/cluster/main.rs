@@ -3,6 +3,7 @@
 
 mod alone;
 mod harness;
+mod loss;
 mod one_node;
 mod regressions;
 mod rules;

@@ -98,7 +98,7 @@ impl World<'_> {
             let disk = &self.machines[place].disk;
             // A member whose broken replica was collected before it heard that it is one has nothing.
             let damaged = disk.doubtful.contains(&gpid) || disk.rotten.contains(&gpid);
-            let here = self.machines[place].presence == Presence::Here;
+            let here = matches!(self.machines[place].presence, Presence::Here | Presence::Stopped);
             here && disk.node == node && disk.shadow.contains_key(&gpid) && !damaged
         })
     }

@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(300);
 impl World<'_> {
     /// How many machines belong to the cluster now.
     pub(crate) fn machines_here(&self) -> usize {
-        self.machines.iter().filter(|machine| machine.presence == Presence::Here).count()
+        let belongs = |presence| matches!(presence, Presence::Here | Presence::Stopped);
+        self.machines.iter().filter(|machine| belongs(machine.presence)).count()
     }
 
     /// A machine joins that was not there before.

@@ -82,6 +82,8 @@ pub(crate) enum Fault {
     Empty,
     /// A machine is lost for good, with its disk.
     Leave,
+    /// All members of a partition are lost but one that was away, and an operator declares the loss.
+    Disaster,
     /// An operator drops an app, and creates it anew later.
     DropApp,
     /// An operator wants another number of replicas.
@@ -159,6 +161,7 @@ const OPERATORS: &[Kind] = &[
     (Fault::Join, 1_000, 6_000),
     (Fault::Empty, 3_000, 10_000),
     (Fault::Leave, 5_000, 20_000),
+    (Fault::Disaster, 3_000, 15_000),
     (Fault::DropApp, 5_000, 20_000),
     (Fault::Resize, 2_000, 8_000),
 ];
