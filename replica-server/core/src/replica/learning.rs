@@ -181,9 +181,7 @@ impl Replica {
         match result {
             Ok(checkpoint) => self.install(step, checkpoint),
             Err(_) => {
-                if let Role::Learner(learner) = &mut self.role {
-                    let message = LearnFailed { gpid: self.gpid, signature: learner.signature };
-                    step.send(learner.primary, PeerMessage::LearnFailed(message));
+                if self.give_up_learning(step) {
                     self.set_role(Role::Inactive);
                 }
             }
@@ -193,6 +191,14 @@ impl Replica {
             learner.progress_at = step.now.time;
             self.ask_to_learn(step);
         }
+    }
+
+    /// Tells the primary that nothing comes of this learning; whether there was one.
+    pub(super) fn give_up_learning(&self, step: &mut Step<'_>) -> bool {
+        let Role::Learner(learner) = &self.role else { return false };
+        let message = LearnFailed { gpid: self.gpid, signature: learner.signature };
+        step.send(learner.primary, PeerMessage::LearnFailed(message));
+        true
     }
 
     fn install(&mut self, step: &mut Step<'_>, checkpoint: MutationId) {
@@ -225,8 +231,7 @@ impl Replica {
             learner.progress_at = now;
             learner.ask_at = now + patience(settings);
         } else if learner.progress_at + settings.learn_timeout <= now {
-            let message = LearnFailed { gpid: self.gpid, signature: learner.signature };
-            step.send(learner.primary, PeerMessage::LearnFailed(message));
+            self.give_up_learning(step);
             self.set_role(Role::Inactive);
         } else if !learner.following && learner.ask_at <= now {
             self.ask_to_learn(step);

@@ -308,6 +308,8 @@ impl Replica {
     /// Its state can't be trusted any more. Whoever waits is told; the node goes on with its other replicas.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
         self.leave_primary(step);
+        // Or its teacher would go on counting it as a learner, and the meta server would not have it collected.
+        self.give_up_learning(step);
         self.set_role(Role::Error(reason));
     }
 
