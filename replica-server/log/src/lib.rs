@@ -32,7 +32,7 @@
 //! | at | bytes | what |
 //! | --- | --- | --- |
 //! | 0 | 8 | `holdflog` |
-//! | 8 | 4 | version of the format: 1 |
+//! | 8 | 4 | version of the format: 2 |
 //! | 12 | 8 | the segment's number |
 //! | 20 | 8 | length of the segment before in bytes, 0 if this is the first |
 //! | 28 | 4 | length of the restatement that follows, in bytes |

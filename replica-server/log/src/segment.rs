@@ -11,7 +11,7 @@ use crate::{File, FileSystem};
 
 const MAGIC: [u8; 8] = *b"holdflog";
 /// The version of the format that this code writes and reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Length of a segment's header.
 pub(crate) const HEADER: usize = 36;
 
