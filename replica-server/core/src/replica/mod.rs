@@ -393,7 +393,8 @@ impl Replica {
         }
         let learning = match &self.role {
             Role::Secondary => None,
-            Role::Learner(learner) => Some(learner.signature),
+            // Before, nobody has compared what it has with the primary's: it may be another history (§6.4, S8).
+            Role::Learner(learner) if learner.following() => Some(learner.signature),
             _ => return,
         };
         assert!(self.confirmed_durable <= self.confirmed && self.confirmed <= self.last_prepared());

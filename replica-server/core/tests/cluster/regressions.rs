@@ -409,6 +409,18 @@ mod alone {
         assert!(node.core.replica(GPID).is_none());
     }
 
+    /// Nobody has compared what it has with what the primary has: it may be a history that was given up.
+    /// (Simulator, seed 691.)
+    #[test]
+    fn a_learner_acknowledges_nothing_before_it_follows() {
+        let mut node = Alone::new(replay(&diverged(), id(3, 89)));
+        node.from(LEADER, add_learner(5));
+        let replica = node.core.replica(GPID).unwrap();
+        assert_eq!((replica.role(), replica.confirmed()), (RoleName::Learner, Decree(89)));
+        let acknowledges = |e: &Envelope| matches!(e.body, PeerMessage::PrepareAck(_));
+        assert!(!node.sent.iter().any(acknowledges), "S8");
+    }
+
     #[test]
     fn a_replica_whose_note_is_damaged_is_in_error() {
         let mut replay = Replay::new();
