@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use replicated_app::{Batch, ReplicatedApp};
 use serde::{Deserialize, Serialize};
-use words::{AppAnswer, Decree, Mutation, SessionStamp, WriteKind};
+use words::{AppAnswer, Decree, Mutation, MutationId, SessionStamp, WriteKind};
 
 use crate::WriteAnswer;
 
@@ -19,6 +19,9 @@ use crate::WriteAnswer;
 const MAX_SESSIONS: usize = 10_000;
 /// Unanswered writes that a session can have: how far `sequence` can be above `first_incomplete`.
 const WINDOW: u64 = 4096;
+
+/// Spreads ballots over all bits of a session's number (2^64 divided by the golden ratio).
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The sessions of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,10 +104,12 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
-    fn open(&mut self, decree: Decree, index: usize) -> u64 {
-        // Unique in the partition for ever: a decree is used once, a mutation has fewer writes than this.
+    fn open(&mut self, of: MutationId, index: usize) -> u64 {
+        // Unique in the partition for ever: a mutation has fewer writes than this, and its identity is given once.
+        // By the decree alone a session of a history that an admin gave up would be taken for another client's.
         assert!(index < 1 << 16, "a mutation has fewer than 65536 writes");
-        let id = decree.0 << 16 | index as u64;
+        let decree = of.decree;
+        let id = (decree.0 << 16 | index as u64) ^ of.ballot.0.wrapping_mul(SPREAD);
         self.sessions.insert(id, Session { first_incomplete: 1, last_use: decree, answers: BTreeMap::new() });
         self.by_use.insert((decree, id));
         if self.sessions.len() > MAX_SESSIONS
@@ -161,7 +166,7 @@ pub fn apply_mutation(
     for (index, write) in mutation.writes.iter().enumerate() {
         plans.push(match (write.kind, write.session) {
             (WriteKind::OpenSession, _) => {
-                let id = sessions.open(decree, index);
+                let id = sessions.open(mutation.id, index);
                 let answer = Ok(Bytes::copy_from_slice(&id.to_le_bytes()));
                 Plan::Answered(WriteAnswer::Applied { decree, answer })
             }
@@ -279,6 +284,15 @@ mod tests {
     fn write(session: u64, sequence: u64, first_incomplete: u64) -> Write {
         let stamp = SessionStamp { session, sequence, first_incomplete };
         Write { session: Some(stamp), kind: WriteKind::Update, payload: Bytes::new() }
+    }
+
+    #[test]
+    fn a_session_of_another_history_is_not_known() {
+        let opened = |ballot: u64| {
+            let id = MutationId { ballot: Ballot(ballot), decree: Decree(7) };
+            Sessions::new().open(id, 0)
+        };
+        assert_ne!(opened(5), opened(6));
     }
 
     fn text(answer: &WriteAnswer) -> String {

@@ -2,7 +2,7 @@
 
 use hostile::{harmed, noise, peak};
 use proptest::prelude::*;
-use replica_core::{Sessions, apply_mutation};
+use replica_core::{Sessions, WriteAnswer, apply_mutation};
 use replicated_app::{AppAnswer, ApplyMode, Batch, CheckpointJob, Decree, LearnState, ReplicatedApp};
 use words::{Ballot, Mutation, MutationId, SessionStamp, Write, WriteKind};
 
@@ -60,13 +60,24 @@ fn write(session: Option<(u64, u64)>, kind: WriteKind) -> Write {
     Write { session, kind, payload: "payload".into() }
 }
 
+/// Opens three sessions by the first mutation; their numbers.
+fn open_three(sessions: &mut Sessions) -> [u64; 3] {
+    let answers =
+        apply_mutation(&mut Echo, sessions, &mutation(1, vec![write(None, WriteKind::OpenSession); 3]));
+    [0, 1, 2].map(|at| match &answers[at] {
+        WriteAnswer::Applied { answer: Ok(id), .. } => {
+            u64::from_le_bytes(id[..].try_into().expect("a number"))
+        }
+        other => panic!("it was not opened: {other:?}"),
+    })
+}
+
 /// Three sessions with a few answers each.
 fn sessions() -> Sessions {
     let mut sessions = Sessions::new();
-    let opened = vec![write(None, WriteKind::OpenSession); 3];
-    apply_mutation(&mut Echo, &mut sessions, &mutation(1, opened));
+    let opened = open_three(&mut sessions);
     for sequence in 1..4 {
-        let writes = (0..3).map(|at| write(Some((1 << 16 | at, sequence)), WriteKind::Update)).collect();
+        let writes = opened.map(|id| write(Some((id, sequence)), WriteKind::Update)).to_vec();
         apply_mutation(&mut Echo, &mut sessions, &mutation(1 + sequence, writes));
     }
     sessions
@@ -74,10 +85,11 @@ fn sessions() -> Sessions {
 
 /// Using them does not panic either.
 fn use_them(sessions: &mut Sessions) {
+    let [one, two, _] = open_three(&mut Sessions::new());
     let writes = [
         write(None, WriteKind::OpenSession),
-        write(Some((1 << 16, 2)), WriteKind::Update),
-        write(Some((1 << 16 | 1, 9)), WriteKind::Update),
+        write(Some((one, 2)), WriteKind::Update),
+        write(Some((two, 9)), WriteKind::Update),
         write(Some((7, 1)), WriteKind::Update),
     ];
     apply_mutation(&mut Echo, sessions, &mutation(1 << 40, writes.to_vec()));
