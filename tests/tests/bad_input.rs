@@ -113,6 +113,13 @@ fn what_users_get_wrong() {
     let create = ["create", "x.instance0", "--type", "nothing", "--partitions", "1", "--replicas", "3"];
     assert_refused(&cluster.admin(&create), &["nothing"]);
     assert_refused(&cluster.admin(&["drop", "counter.nowhere"]), &["counter.nowhere"]);
+    assert_refused(&cluster.admin(&["replicas", "counter.nowhere", "3"]), &["counter.nowhere"]);
+    for count in ["0", "10", "-1", "many", ""] {
+        assert_refused(&cluster.admin(&["replicas", "counter.instance0", count]), &[count]);
+    }
+    assert_refused(&cluster.admin(&["accept-loss", "9.9", "replica1"]), &["9.9"]);
+    assert_refused(&cluster.admin(&["accept-loss", "one", "replica1"]), &["one"]);
+    assert_refused(&cluster.admin(&["accept-loss", "1.0", "replica9"]), &["replica9"]);
     for amount in ["-1", "many", "1.5", "", "99999999999999999999"] {
         let answer = cluster.counter(&["add", "apples", amount]);
         assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{amount}: {answer:?}");
