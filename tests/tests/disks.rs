@@ -54,7 +54,7 @@ fn fill_for_a_while(test: &'static str, first: usize, count: usize) {
     let full = &disks[first..first + count];
     full.iter().for_each(|(_, disk)| disk.fill());
     sleep(FULL);
-    let noticed = full.iter().any(|(name, _)| cluster.log(name).contains("waits for space"));
+    let noticed = full.iter().any(|(name, _)| cluster.log(name).contains("waits until it can be written"));
     assert!(noticed, "nobody noticed, so nothing was tried");
     assert_eq!(cluster.read("apples"), 5, "reads go on");
     full.iter().for_each(|(_, disk)| disk.free());

@@ -266,15 +266,15 @@ fn a_frame_inside_of_a_payload_is_no_record() {
 #[test]
 fn another_version_is_refused_with_what_to_do() {
     let files = changed(&log_of(&records()), "log.2", |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 77;
         let checksum = crc32c::crc32c(&bytes[..HEADER - 4]).to_le_bytes();
         bytes[HEADER - 4..HEADER].copy_from_slice(&checksum);
     });
     let error = PrepareLog::open(Arc::new(files), Options::default()).expect_err("refused");
-    assert!(matches!(error, LogError::Version { found: 2, .. }));
+    assert!(matches!(error, LogError::Version { found: 77, .. }));
     let text = error.to_string();
     assert!(
-        text.contains("log.2") && text.contains("version 2") && text.contains("run the version"),
+        text.contains("log.2") && text.contains("version 77") && text.contains("run the version"),
         "{text}"
     );
 }
