@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser};
+use clap::{Args, Command, FromArgMatches, Parser};
 use settings::{Settings, SettingsError};
 
 /// What was asked is wrong in itself: usage, settings, an unknown app.
@@ -42,7 +42,16 @@ impl Common {
 /// # Errors
 /// 0 after `--help` and `--version`, else [`EXIT_MISTAKE`].
 pub fn parse<T: Parser>() -> Result<T, ExitCode> {
-    T::try_parse().map_err(|error| match error.kind() {
+    parse_as(T::command())
+}
+
+/// The same, by a command line that was made different from what `T` says of itself.
+///
+/// # Errors
+/// 0 after `--help` and `--version`, else [`EXIT_MISTAKE`].
+pub fn parse_as<T: FromArgMatches>(command: Command) -> Result<T, ExitCode> {
+    let parsed = command.try_get_matches().and_then(|matches| T::from_arg_matches(&matches));
+    parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

@@ -34,7 +34,7 @@ fn a_mistake_is_one_line_and_exit_code_2() {
 #[test]
 fn a_meta_server_that_is_not_there_is_named() {
     let (code, line) = admin(&["nodes"]);
-    assert_eq!((code, line.lines().count()), (Some(1), 1), "{line}");
+    assert_eq!((code, line.lines().count()), (Some(3), 1), "{line}");
     assert!(
         line.contains("can't be reached (Connection refused") && line.contains("is it running?"),
         "{line}"

@@ -1,0 +1,82 @@
+//! The commands, one file a subject. A command is its arguments, with its help and an example, and `run`, which asks
+//! and returns an [`Answer`]. To add one: write it in the file of its subject, and name it here three times: in
+//! [`Command`], in [`Command::run`], and in [`GROUPS`]; then `HOLDFAST_UPDATE=1 cargo test --release --workspace
+//! --bin admin` writes it into docs/admin.md.
+
+mod app;
+mod completions;
+mod loss;
+mod node;
+mod partition;
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::answer::Answer;
+use crate::ask::Admin;
+use crate::failure::Failure;
+
+/// The commands, grouped as an operator thinks of them: how `admin --help` shows them.
+pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
+    ("Apps", &["apps", "app", "create", "drop", "replicas"]),
+    ("Nodes", &["nodes", "node"]),
+    ("Moving replicas by hand", &["propose", "balance"]),
+    ("When things are lost", &["accept-loss"]),
+    ("This command line", &["completions"]),
+];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(visible_alias = "ls")]
+    Apps(app::Apps),
+    App(app::App),
+    Create(app::Create),
+    Drop(app::Drop),
+    Replicas(app::Replicas),
+    Nodes(node::Nodes),
+    /// One replica server
+    #[command(subcommand)]
+    Node(node::Node),
+    Propose(partition::Propose),
+    Balance(partition::Balance),
+    AcceptLoss(loss::AcceptLoss),
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Carries it out; returns what to print.
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        match self {
+            Self::Apps(command) => command.run(admin).await,
+            Self::App(command) => command.run(admin).await,
+            Self::Create(command) => command.run(admin).await,
+            Self::Drop(command) => command.run(admin).await,
+            Self::Replicas(command) => command.run(admin).await,
+            Self::Nodes(command) => command.run(admin).await,
+            Self::Node(command) => command.run(admin).await,
+            Self::Propose(command) => command.run(admin).await,
+            Self::Balance(command) => command.run(admin).await,
+            Self::AcceptLoss(command) => command.run(admin).await,
+            Self::Completions(command) => Ok(command.script()),
+        }
+    }
+
+    /// What needs no cluster, and so no settings.
+    pub(crate) fn alone(&self) -> Option<Answer> {
+        match self {
+            Self::Completions(command) => Some(command.script()),
+            _ => None,
+        }
+    }
+
+    /// How often to look again, if that is asked for.
+    pub(crate) fn watch(&self) -> Option<Duration> {
+        match self {
+            Self::Apps(command) => command.watch.every,
+            Self::App(command) => command.watch.every,
+            Self::Nodes(command) => command.watch.every,
+            _ => None,
+        }
+    }
+}

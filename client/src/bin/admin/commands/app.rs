@@ -1,0 +1,306 @@
+//! The apps.
+
+use std::time::Duration;
+
+use clap::Args;
+use client::meta::MetaError;
+use proto::pb;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::answer::{Answer, table};
+use crate::ask::Admin;
+use crate::failure::Failure;
+use crate::names::{Names, gpid};
+use crate::watch::Watch;
+
+/// How long a new app's partitions may take to get their primaries.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+const INFO: [&str; 5] = ["app_id", "name", "app_type", "partition_count", "replica_count"];
+
+/// The apps, and how many of their partitions are well
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin apps
+  admin apps --watch
+
+Fields of --json, a list of:
+  app_id           its number, never used again
+  name             its name
+  app_type         what the replica servers run for it
+  partition_count  how many partitions it has
+  replica_count    how many replicas each shall have
+  healthy          partitions with all the replicas that they shall have, alive
+  readable         partitions with a live primary")]
+pub(crate) struct Apps {
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+impl Apps {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let rows = list_apps(admin).await?.into_iter().map(|status| {
+            let mut row = info(status.app.as_ref());
+            row["healthy"] = status.healthy.into();
+            row["readable"] = status.readable.into();
+            row
+        });
+        Ok(Answer::list(rows.collect(), &[&INFO[..], &["healthy", "readable"]].concat()))
+    }
+}
+
+/// One app, and with -d each of its partitions
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin app counter.instance0
+  admin app counter.instance0 -d --watch
+
+Fields of --json:
+  app_id           its number, never used again
+  name             its name
+  app_type         what the replica servers run for it
+  partition_count  how many partitions it has
+  replica_count    how many replicas each shall have
+  partitions       with -d, for each partition:
+    gpid            app_id.index
+    ballot          of its configuration
+    primary         who leads it; null if nobody ever did
+    secondaries     who follows
+    learners        who is copying it, to become a secondary
+    last_committed  as the primary last reported
+    replicas        each that a node last reported, members or not:
+      node            the node's name
+      role            primary, secondary, learner, inactive, or error
+      ballot          of the configuration that it takes part in
+      last_committed  its last committed decree
+      last_prepared   its last prepared decree
+      last_durable    the last decree that its app has made durable")]
+pub(crate) struct App {
+    /// Its name
+    name: String,
+    /// With its partitions: ballot, primary, secondaries, learners, last committed decree
+    #[arg(short, long)]
+    detailed: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+impl App {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let reply = describe(admin, &self.name).await?;
+        Ok(if self.detailed { with_partitions(&reply) } else { Answer::one(info(reply.app.as_ref()), &INFO) })
+    }
+}
+
+/// Create an app, and wait until each of its partitions has a primary
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin create scores.instance0 --type counter --partitions 8 --replicas 3
+
+Fields of --json:
+  app_id           its number, never used again
+  name             its name
+  app_type         what the replica servers run for it
+  partition_count  how many partitions it has
+  replica_count    how many replicas each shall have")]
+pub(crate) struct Create {
+    /// Its name, not that of another app: a-z, 0-9 and `._-`
+    name: String,
+    /// The app type, which the replica servers must have registered
+    #[arg(long = "type", value_name = "TYPE")]
+    app_type: String,
+    /// How many partitions, for good
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    partitions: u32,
+    /// How many replicas of each, 1 to 9
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: u32,
+    /// Don't wait
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Create {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let request = pb::CreateAppRequest {
+            name: self.name.clone(),
+            app_type: self.app_type.clone(),
+            partition_count: self.partitions,
+            replica_count: self.replicas,
+        };
+        let reply = admin.ask(async |mut admin| admin.create_app(request.clone()).await).await?;
+        let app = reply.app.unwrap_or_default();
+        if !self.no_wait {
+            wait_for_primaries(admin, &self.name).await?;
+        }
+        Ok(Answer::new(info(Some(&app)), format!("created app {} `{}`", app.app_id, app.name)))
+    }
+}
+
+/// Returns when each partition of the app has a primary.
+async fn wait_for_primaries(admin: &Admin, name: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + CREATE_TIMEOUT;
+    loop {
+        let app = describe(admin, name).await?;
+        let led = app.partitions.iter().filter(|partition| has_primary(partition)).count();
+        if led == app.partitions.len() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let (all, waited) = (app.partitions.len(), CREATE_TIMEOUT.as_secs());
+            return Err(Failure::NotYet(format!(
+                "`{name}` is created, but only {led} of its {all} partitions have a primary after {waited} s: \
+                 `admin nodes` shows which servers are there"
+            )));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+fn has_primary(partition: &pb::PartitionStatus) -> bool {
+    partition.configuration.as_ref().is_some_and(|configuration| !configuration.primary.is_empty())
+}
+
+/// Delete an app and its data
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin drop scores.instance0
+
+Fields of --json:
+  dropped  the app's name")]
+pub(crate) struct Drop {
+    /// The app's name
+    name: String,
+}
+
+impl Drop {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let request = pb::DropAppRequest { name: self.name.clone() };
+        admin.ask(async |mut admin| admin.drop_app(request.clone()).await).await?;
+        Ok(Answer::said("dropped", &self.name))
+    }
+}
+
+/// Give each partition of an app so many replicas
+///
+/// Secondaries are added, one at a time, or those that are worst placed are removed; a primary stays.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin replicas counter.instance0 5
+
+Fields of --json:
+  accepted  what will happen, for people")]
+pub(crate) struct Replicas {
+    /// The app's name
+    name: String,
+    /// How many, 1 to 9
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+}
+
+impl Replicas {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let request = pb::SetReplicaCountRequest { name: self.name.clone(), replica_count: self.count };
+        let reply = admin.ask(async |mut admin| admin.set_replica_count(request.clone()).await).await?;
+        Ok(Answer::said("accepted", &reply.accepted))
+    }
+}
+
+/// All apps.
+pub(crate) async fn list_apps(admin: &Admin) -> Result<Vec<pb::AppStatus>, MetaError> {
+    let reply = admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest {}).await).await?;
+    Ok(reply.apps)
+}
+
+/// One app with its partitions.
+pub(crate) async fn describe(admin: &Admin, name: &str) -> Result<pb::DescribeAppReply, MetaError> {
+    let request = pb::DescribeAppRequest { name: name.to_owned() };
+    admin.ask(async |mut admin| admin.describe_app(request.clone()).await).await
+}
+
+fn info(app: Option<&pb::AppInfo>) -> Value {
+    let app = app.cloned().unwrap_or_default();
+    json!({
+        "app_id": app.app_id, "name": app.name, "app_type": app.app_type,
+        "partition_count": app.partition_count, "replica_count": app.replica_count,
+    })
+}
+
+fn with_partitions(reply: &pb::DescribeAppReply) -> Answer {
+    let names = Names::of(&reply.nodes);
+    let rows: Vec<Value> = reply.partitions.iter().map(|partition| row(&names, partition)).collect();
+    let mut app = info(reply.app.as_ref());
+    let columns = ["gpid", "ballot", "primary", "secondaries", "learners", "last_committed"];
+    let text = format!("{}\n{}", table(std::slice::from_ref(&app), &INFO), table(&rows, &columns));
+    app["partitions"] = rows.into();
+    Answer::new(app, text)
+}
+
+fn row(names: &Names, partition: &pb::PartitionStatus) -> Value {
+    let configuration = partition.configuration.clone().unwrap_or_default();
+    let replica = |replica| {
+        let mut row = replica_fields(replica);
+        row["node"] = names.get(&replica.node);
+        row
+    };
+    json!({
+        "gpid": gpid(partition.gpid),
+        "ballot": configuration.ballot,
+        "primary": names.get(&configuration.primary),
+        "secondaries": names.all(&configuration.secondaries),
+        "learners": names.all(&partition.learners),
+        "last_committed": partition.last_committed,
+        "replicas": partition.replicas.iter().map(replica).collect::<Vec<_>>(),
+    })
+}
+
+/// What a node said about one of its replicas.
+pub(crate) fn replica_fields(replica: &pb::ReplicaAt) -> Value {
+    let report = replica.report.clone().unwrap_or_default();
+    json!({
+        "role": report.role().as_str_name().trim_start_matches("ROLE_").to_lowercase(),
+        "ballot": report.ballot,
+        "last_committed": report.last_committed,
+        "last_prepared": report.last_prepared,
+        "last_durable": report.last_durable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_show_names_instead_of_ids() {
+        let id = |n: u8| bytes::Bytes::from(vec![n; 16]);
+        let node = |n| pb::NodeAddress { node: id(n), name: format!("replica{n}"), address: String::new() };
+        let configuration = pb::Configuration { ballot: 3, primary: id(1), secondaries: vec![id(2), id(9)] };
+        let reply = pb::DescribeAppReply {
+            app: None,
+            partitions: vec![
+                pb::PartitionStatus {
+                    gpid: Some(pb::Gpid { app_id: 1, partition_index: 0 }),
+                    configuration: Some(configuration),
+                    last_committed: 17,
+                    ..Default::default()
+                },
+                pb::PartitionStatus::default(),
+            ],
+            nodes: vec![node(1), node(2)],
+        };
+        let rows: Value = serde_json::from_str(&with_partitions(&reply).show(true)).unwrap();
+        let first = &rows["partitions"][0];
+        assert_eq!((&first["gpid"], &first["primary"]), (&json!("1.0"), &json!("replica1")));
+        assert_eq!(first["secondaries"], json!(["replica2", "09090909"]));
+        assert_eq!(rows["partitions"][1]["primary"], Value::Null);
+        let table = with_partitions(&reply).show(false);
+        assert!(table.contains("│ 1.0  ┆ 3      ┆ replica1 ┆ replica2, 09090909 ┆          ┆ 17"), "{table}");
+    }
+}

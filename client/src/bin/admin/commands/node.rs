@@ -1,0 +1,125 @@
+//! The replica servers.
+
+use clap::{Args, Subcommand};
+use client::meta::MetaError;
+use proto::pb;
+use serde_json::{Value, json};
+
+use super::app::{describe, list_apps, replica_fields};
+use crate::answer::Answer;
+use crate::ask::Admin;
+use crate::failure::Failure;
+use crate::names::{gpid, hex};
+use crate::watch::Watch;
+
+/// The replica servers: who is alive, and what each keeps
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin nodes
+  admin nodes --watch 5
+
+Fields of --json, a list of:
+  name         its name in config.ini
+  address      where it can be reached
+  alive        whether the meta server hears it
+  primaries    partitions that it leads
+  secondaries  partitions in which it is a secondary
+  silent_ms    milliseconds since its last beacon
+  life         how often it has started; 0 if it was not heard since the meta server started
+  node         its id, which its data directory holds")]
+pub(crate) struct Nodes {
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+impl Nodes {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let rows = list_nodes(admin).await?.iter().map(row).collect();
+        let columns = ["name", "address", "alive", "primaries", "secondaries", "silent_ms", "life", "node"];
+        Ok(Answer::list(rows, &columns))
+    }
+}
+
+/// What can be asked of, or done to, one of them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    Show(Show),
+}
+
+impl Node {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        match self {
+            Self::Show(command) => command.run(admin).await,
+        }
+    }
+}
+
+/// The replicas that a replica server holds, as it last reported
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin node show replica1
+  admin node show 127.0.0.1:34801 --json
+
+Fields of --json, a list of:
+  gpid            the partition
+  app             its app's name
+  role            primary, secondary, learner, inactive, or error
+  ballot          of the configuration that it takes part in
+  last_committed  its last committed decree
+  last_prepared   its last prepared decree
+  last_durable    the last decree that its app has made durable")]
+pub(crate) struct Show {
+    /// Its name, address or id
+    node: String,
+}
+
+impl Show {
+    async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let node = find(admin, &self.node).await?;
+        let mut rows = vec![];
+        for app in list_apps(admin).await?.into_iter().filter_map(|status| status.app) {
+            for partition in describe(admin, &app.name).await?.partitions {
+                let held = partition.replicas.iter().filter(|replica| replica.node == node.node);
+                rows.extend(held.map(|replica| {
+                    let mut row = replica_fields(replica);
+                    row["gpid"] = gpid(partition.gpid).into();
+                    row["app"] = app.name.clone().into();
+                    row
+                }));
+            }
+        }
+        let columns = ["gpid", "app", "role", "ballot", "last_committed", "last_prepared", "last_durable"];
+        Ok(Answer::list(rows, &columns))
+    }
+}
+
+async fn list_nodes(admin: &Admin) -> Result<Vec<pb::NodeStatus>, MetaError> {
+    let reply = admin.ask(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await?;
+    Ok(reply.nodes)
+}
+
+/// The node of that name, address or id; of several with one name, the one that is alive.
+async fn find(admin: &Admin, given: &str) -> Result<pb::NodeAddress, MetaError> {
+    let is_meant = |status: &pb::NodeStatus| {
+        let node = status.node.as_ref();
+        node.is_some_and(|node| {
+            node.name == given || node.address == given || hex(&node.node) == given.replace('-', "")
+        })
+    };
+    let nodes = list_nodes(admin).await?;
+    let meant = nodes.into_iter().filter(is_meant).max_by_key(|status| status.alive);
+    meant
+        .and_then(|status| status.node)
+        .ok_or_else(|| MetaError::NotFound(format!("no node `{given}`; `admin nodes` lists the nodes")))
+}
+
+fn row(status: &pb::NodeStatus) -> Value {
+    let node = status.node.clone().unwrap_or_default();
+    json!({
+        "name": node.name, "address": node.address, "node": hex(&node.node), "alive": status.alive,
+        "life": status.life, "primaries": status.primaries, "secondaries": status.secondaries,
+        "silent_ms": status.silent_ms,
+    })
+}
