@@ -115,7 +115,7 @@ impl Trail {
             }
             Refusal::NotReady | Refusal::NoLease => Next::Again { pause: Pause::Soon },
             Refusal::Busy => Next::Again { pause: Pause::Growing { refusals } },
-            Refusal::NotEnoughReplicas | Refusal::StorageUnavailable => {
+            Refusal::NotEnoughReplicas | Refusal::StorageUnavailable | Refusal::DiskFull => {
                 Next::Ask { pause: Pause::Growing { refusals } }
             }
             Refusal::SessionExpired | Refusal::SequenceOutOfWindow if is_numbered(kind) => {

@@ -154,6 +154,7 @@ fn node_status(status: NodeStatus) -> pb::NodeStatus {
         primaries: status.primaries,
         secondaries: status.secondaries,
         silent_ms: status.silent_ms,
+        disk: Some(status.disk.into()),
     }
 }
 

@@ -64,6 +64,7 @@ impl Node {
             name: format!("replica{number}"),
             address: format!("127.0.0.1:{}", 34800 + u16::from(number)),
             leaving: false,
+            disk: None,
         };
         let message = pb::NodeToMeta { what: Some(node_to_meta::What::Beacon(beacon)) };
         say.send(message).await.expect("there is room");

@@ -152,6 +152,7 @@ impl TryFrom<pb::Refusal> for Refusal {
             "sequence_out_of_window" => Self::SequenceOutOfWindow,
             "too_large" => Self::TooLarge { limit: message.limit },
             "storage_unavailable" => Self::StorageUnavailable,
+            "disk_full" => Self::DiskFull,
             _ => return Err(Malformed { field: "Refusal.code", problem: "is no code that we know" }),
         })
     }

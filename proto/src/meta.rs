@@ -1,8 +1,8 @@
 //! What a node and the meta server say to each other (`meta.proto`).
 
 use ::words::{
-    Ballot, Command, Decree, Life, MetaToNode, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,
-    RoleName,
+    Ballot, Command, Decree, DiskSpace, Life, MetaToNode, NodeToMeta, PartitionConfiguration, Proposal,
+    ReplicaReport, RoleName,
 };
 
 use crate::malformed::{all, count, each, required};
@@ -13,9 +13,14 @@ impl From<NodeToMeta> for pb::NodeToMeta {
     fn from(message: NodeToMeta) -> Self {
         use pb::node_to_meta::What;
         let what = match message {
-            NodeToMeta::Beacon { node, life, name, address, leaving } => {
-                What::Beacon(pb::Beacon { node: node_bytes(node), life: life.0, name, address, leaving })
-            }
+            NodeToMeta::Beacon { node, life, name, address, leaving, disk } => What::Beacon(pb::Beacon {
+                node: node_bytes(node),
+                life: life.0,
+                name,
+                address,
+                leaving,
+                disk: Some(disk.into()),
+            }),
             NodeToMeta::Report { node, life, replicas } => {
                 What::Report(pb::Report { node: node_bytes(node), life: life.0, replicas: all(replicas) })
             }
@@ -38,6 +43,7 @@ impl TryFrom<pb::NodeToMeta> for NodeToMeta {
                 name: beacon.name,
                 address: beacon.address,
                 leaving: beacon.leaving,
+                disk: beacon.disk.map(Into::into).unwrap_or_default(),
             },
             What::Report(report) => Self::Report {
                 node: node_id(&report.node, "Report.node")?,
@@ -47,6 +53,18 @@ impl TryFrom<pb::NodeToMeta> for NodeToMeta {
             What::Propose(proposal) => Self::Propose(proposal.try_into()?),
             What::Query(gpid) => Self::Query { gpid: gpid.into() },
         })
+    }
+}
+
+impl From<DiskSpace> for pb::DiskSpace {
+    fn from(disk: DiskSpace) -> Self {
+        Self { capacity: disk.capacity, available: disk.available, is_low: disk.is_low }
+    }
+}
+
+impl From<pb::DiskSpace> for DiskSpace {
+    fn from(message: pb::DiskSpace) -> Self {
+        Self { capacity: message.capacity, available: message.available, is_low: message.is_low }
     }
 }
 

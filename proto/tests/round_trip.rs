@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, OperationKind, envelopes, pb, peer_frame};
 use words::{
-    AddLearner, AppId, AppInfo, Ballot, Claim, Command, Configuration, Decree, Envelope, Gpid, Heartbeat,
-    HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations, LearnStartOver, Life,
-    MetaToNode, Mutation, MutationId, NodeAddress, NodeId, NodeToMeta, PartitionConfiguration, PeerMessage,
-    Prepare, PrepareAck, PrepareRefused, Proposal, Refusal, Rejection, ReplicaReport, Reply, RoleName,
-    SessionStamp, Signature, StepDown, Write, WriteKind,
+    AddLearner, AppId, AppInfo, Ballot, Claim, Command, Configuration, Decree, DiskSpace, Envelope, Gpid,
+    Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
+    LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress, NodeId, NodeToMeta,
+    PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal, Refusal, Rejection,
+    ReplicaReport, Reply, RoleName, SessionStamp, Signature, StepDown, Write, WriteKind,
 };
 
 /// Counting numbers as the wire takes them.
@@ -199,11 +199,26 @@ fn report() -> impl Strategy<Value = ReplicaReport> {
     )
 }
 
+fn disk() -> impl Strategy<Value = DiskSpace> {
+    (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(capacity, available, is_low)| DiskSpace {
+        capacity,
+        available,
+        is_low,
+    })
+}
+
 fn to_meta() -> impl Strategy<Value = NodeToMeta> {
     prop_oneof![
-        (node(), life(), text(), text(), any::<bool>()).prop_map(|(node, life, name, address, leaving)| {
-            NodeToMeta::Beacon { node, life, name, address, leaving }
-        }),
+        (node(), life(), text(), text(), any::<bool>(), disk()).prop_map(
+            |(node, life, name, address, leaving, disk)| NodeToMeta::Beacon {
+                node,
+                life,
+                name,
+                address,
+                leaving,
+                disk
+            }
+        ),
         (node(), life(), vec(report(), 0..3)).prop_map(|(node, life, replicas)| NodeToMeta::Report {
             node,
             life,
@@ -253,6 +268,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::SequenceOutOfWindow),
         any::<u64>().prop_map(|limit| Refusal::TooLarge { limit }),
         Just(Refusal::StorageUnavailable),
+        Just(Refusal::DiskFull),
     ]
 }
 

@@ -26,6 +26,7 @@ mod clock;
 mod command_line;
 #[cfg(feature = "dev")]
 mod dev;
+mod disk;
 mod durable;
 mod hosted;
 mod identity;

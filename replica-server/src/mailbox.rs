@@ -29,6 +29,13 @@ pub(crate) enum Mail {
     Meta(MetaToNode),
     /// From clients.
     Requests(Vec<Request>),
+    /// How full the data directory's file system is, in bytes.
+    DiskMeasured {
+        /// Its size.
+        capacity: u64,
+        /// What can still be written.
+        available: u64,
+    },
     /// The process is to end: hand over what can be.
     Stop,
     /// End the thread.

@@ -29,7 +29,7 @@ use crate::peers::{AddressBook, Peers};
 use crate::replies::Replies;
 use crate::shard::Shard;
 use crate::workers::Workers;
-use crate::{StartError, clock, log_thread, meta_session, storage, wire};
+use crate::{StartError, clock, disk, log_thread, meta_session, storage, wire};
 
 /// A node that stops waits this long at most for its primaries to be handed over (§5.5).
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
@@ -94,6 +94,7 @@ pub async fn run(
     let meta_addresses = settings.meta_servers().into_iter().map(|server| server.address).collect();
     let silence = Duration::from_millis(2 * settings.replication.failure_timeout_ms);
     let meta_session = tokio::spawn(meta_session::run(meta_addresses, silence, meta_queue, mail.clone()));
+    let disk_watch = tokio::spawn(disk::watch(data.path.clone(), mail.clone()));
     let services = Services::start(listener, &settings, &mail, offers);
 
     shutdown.await;
@@ -103,6 +104,7 @@ pub async fn run(
     }
     services.stop().await;
     meta_session.abort();
+    disk_watch.abort();
     let _ = mail.send(Mail::Exit).await;
     // The log's thread ends with the shard's, once all that it was given is durable.
     let threads = tokio::task::spawn_blocking(move || [shard_thread, log_thread].map(JoinHandle::join));
@@ -249,6 +251,8 @@ fn core_settings(settings: &Settings) -> replica_core::Settings {
         checkpoint_decrees: from.checkpoint_decrees,
         checkpoint_interval: ms(from.checkpoint_interval_ms),
         max_write_bytes: from.max_write_bytes,
+        disk_min_available_space_ratio: from.disk_min_available_space_ratio,
+        disk_enough_space_bytes: from.disk_enough_space_mb << 20,
     }
 }
 

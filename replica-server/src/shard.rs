@@ -122,6 +122,7 @@ impl Shard {
             }
             Mail::MetaConnected => Event::MetaConnected,
             Mail::PeerUnreachable(node) => Event::PeerUnreachable(node),
+            Mail::DiskMeasured { capacity, available } => Event::DiskMeasured { capacity, available },
             Mail::Stop => Event::Stop,
             Mail::Exit => return,
         };

@@ -90,7 +90,7 @@ fn a_write_to_a_full_disk_is_refused_clearly() {
     disks.iter().for_each(|(_, disk)| disk.fill());
     let refused = wait_for("a refusal that names the reason", || {
         let answer = cluster.counter(&["--timeout", "3000", "add", "apples", "1"]);
-        if answer.stderr.contains("can't write to its disk") {
+        if answer.stderr.contains("the node's disk is almost full") {
             Ok(answer)
         } else {
             Err(format!("{answer:?}"))

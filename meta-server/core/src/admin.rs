@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use words::{AppInfo, Configuration, Decree, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
+use words::{AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
 
 /// A request of the cluster's administration. Nodes are named by name, address or id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,6 +212,8 @@ pub struct NodeStatus {
     pub secondaries: u32,
     /// Milliseconds since it was last heard.
     pub silent_ms: u64,
+    /// The file system of its data directory, as its last beacon said.
+    pub disk: DiskSpace,
 }
 
 /// One app in a list.

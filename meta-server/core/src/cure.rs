@@ -272,6 +272,7 @@ impl MetaCore {
             standing: entry.standing(),
             leaving: entry.leaving,
             replaced: entry.replaced,
+            disk_is_low: entry.disk.is_low,
             replica,
             primaries: entry.leads.len(),
             replicas: entry.member_of.len() + entry.joining.len(),

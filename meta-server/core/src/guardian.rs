@@ -49,6 +49,8 @@ pub(crate) struct NodeView {
     pub(crate) leaving: bool,
     /// Another node has its address, so it will not be back.
     pub(crate) replaced: bool,
+    /// Its disk is below its watermark: it takes no client's writes and no new replicas.
+    pub(crate) disk_is_low: bool,
     /// Its replica.
     pub(crate) replica: Replica,
     /// Partitions that it leads.
@@ -157,9 +159,9 @@ fn primary_is_lost(view: &View<'_>) -> Option<Decision> {
     let primary = view.primary()?;
     let why = primary.why_lost()?;
     let secondaries = || view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
-    let successor = secondaries()
-        .filter(|node| node.can_lead())
-        .max_by_key(|node| (!node.leaving, node.progress(), std::cmp::Reverse((node.primaries, node.node))));
+    let successor = secondaries().filter(|node| node.can_lead()).max_by_key(|node| {
+        (!node.leaving, !node.disk_is_low, node.progress(), std::cmp::Reverse((node.primaries, node.node)))
+    });
     if let Some(successor) = successor {
         let mut next = view.configuration.promoted(successor.node);
         next.secondaries.retain(|&node| view.node(node).is_some_and(|node| node.why_lost().is_none()));
@@ -348,10 +350,12 @@ impl NodeView {
         }
     }
 
-    /// Whether it can take a replica. A broken one has to be collected first.
+    /// Whether it can take a replica. A broken one has to be collected first; on a disk that is almost full there
+    /// is room for what a replica missed, not for another one.
     pub(crate) fn can_join(&self) -> bool {
         let broken = matches!(self.replica, Replica::Held { role: RoleName::Error, .. });
-        self.standing == Standing::Alive && !self.leaving && !broken
+        let has_room = !self.disk_is_low || matches!(self.replica, Replica::Held { .. });
+        self.standing == Standing::Alive && !self.leaving && !broken && has_room
     }
 
     fn may_have_data(&self, dropped: &BTreeMap<NodeId, Time>) -> bool {

@@ -30,6 +30,7 @@ impl MetaCore {
                 primaries: count(entry.leads.len()),
                 secondaries: count(entry.member_of.len() - entry.leads.len()),
                 silent_ms: u64::try_from(now.since(entry.heard).as_millis()).unwrap_or(u64::MAX),
+                disk: entry.disk,
             })
         };
         known.filter_map(status).collect()

@@ -20,8 +20,13 @@ impl MetaCore {
         message: NodeToMeta,
         out: &mut MetaOutput,
     ) {
-        if let NodeToMeta::Beacon { node, life, name, address, leaving } = message {
-            return self.on_beacon(now, session, life, leaving, NodeAddress { node, name, address }, out);
+        if let NodeToMeta::Beacon { node, life, name, address, leaving, disk } = message {
+            self.on_beacon(now, session, life, leaving, NodeAddress { node, name, address }, out);
+            if let Some(node) = self.nodes.measured(session, disk) {
+                self.mark(node);
+                self.dirty.append(&mut self.starving);
+            }
+            return;
         }
         let Some(from) = self.nodes.node_of(session) else { return };
         match message {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use words::{Configuration, Gpid, Life, NodeAddress, NodeId, Time};
+use words::{Configuration, DiskSpace, Gpid, Life, NodeAddress, NodeId, Time};
 
 use crate::SessionId;
 use crate::guardian::Standing;
@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) replaced: bool,
     /// What is being made durable about it.
     pub(crate) registering: Option<NodeAddress>,
+    /// The file system of its data directory.
+    pub(crate) disk: DiskSpace,
     /// Partitions in whose configuration it is, committed or about to be.
     pub(crate) member_of: BTreeSet<Gpid>,
     /// Those of them that it leads.
@@ -66,6 +68,7 @@ impl Node {
             leaving: false,
             replaced: false,
             registering: None,
+            disk: DiskSpace::default(),
             member_of: BTreeSet::new(),
             leads: BTreeSet::new(),
             joining: BTreeSet::new(),
@@ -211,6 +214,13 @@ impl Nodes {
             (false, true) => Beacon::Leaving,
             (false, false) => Beacon::Usual,
         }
+    }
+
+    /// What a node says of its disk, by its newest session. Returns the node if it has become low or well again.
+    pub(crate) fn measured(&mut self, session: SessionId, disk: DiskSpace) -> Option<NodeId> {
+        let node = self.node_of(session)?;
+        let before = std::mem::replace(&mut self.nodes.get_mut(&node)?.disk, disk);
+        (before.is_low != disk.is_low).then_some(node)
     }
 
     /// The first node is heard after a time in which none was: more likely the meta server was cut off than all of

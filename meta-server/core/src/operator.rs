@@ -282,6 +282,9 @@ pub(crate) fn check_fit(target: &NodeView) -> Checked<()> {
     let node = target.node;
     match target.standing {
         _ if target.can_join() => Ok(()),
+        Standing::Alive if target.disk_is_low => Err(forbidden(format!(
+            "the disk of {node} is almost full; choose another node, or make room there"
+        ))),
         Standing::Alive if target.leaving => {
             Err(forbidden(format!("{node} is stopping; choose another node")))
         }

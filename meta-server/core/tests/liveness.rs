@@ -4,7 +4,7 @@ mod cluster;
 
 use cluster::{Cluster, millis, node, seconds};
 use meta_core::MetaEvent;
-use words::{Life, NodeToMeta};
+use words::{DiskSpace, Life, NodeToMeta};
 
 #[test]
 fn a_cluster_forms_and_spreads_its_primaries() {
@@ -129,7 +129,14 @@ fn a_newer_session_replaces_the_older_one_and_an_older_life_is_ignored() {
     let current = cluster.node(1).session.replace(stale);
     cluster.told(1);
     let (name, address) = ("replica1".to_owned(), "elsewhere:1".to_owned());
-    let message = NodeToMeta::Beacon { node: node(1), life: Life(1), name, address, leaving: true };
+    let message = NodeToMeta::Beacon {
+        node: node(1),
+        life: Life(1),
+        name,
+        address,
+        leaving: true,
+        disk: DiskSpace::default(),
+    };
     cluster.step(MetaEvent::Message { session: stale, message });
     assert_eq!(cluster.told(1), Vec::<String>::new());
     cluster.step(MetaEvent::SessionClosed { session: stale });
@@ -169,7 +176,10 @@ fn a_new_address_is_made_durable_and_told_to_all() {
     cluster.told(2);
     let (name, address) = ("replica1".to_owned(), "10.0.0.7:34801".to_owned());
     let life = Life(cluster.node(1).life);
-    cluster.say(1, NodeToMeta::Beacon { node: node(1), life, name, address, leaving: false });
+    cluster.say(
+        1,
+        NodeToMeta::Beacon { node: node(1), life, name, address, leaving: false, disk: DiskSpace::default() },
+    );
     assert_eq!(cluster.told(2), ["nodes r1"]);
     assert_eq!(cluster.meta.state().node(node(1)).expect("registered").address, "10.0.0.7:34801");
 }
@@ -185,9 +195,33 @@ fn a_node_at_the_address_of_another_replaces_it_at_once() {
     assert_eq!(cluster.decision(0), "2 of 3 members; waits for r3 to return");
     cluster.up(4);
     let (name, address) = ("replica3".to_owned(), "127.0.0.1:34803".to_owned());
-    cluster.say(4, NodeToMeta::Beacon { node: node(4), life: Life(1), name, address, leaving: false });
+    cluster.say(
+        4,
+        NodeToMeta::Beacon {
+            node: node(4),
+            life: Life(1),
+            name,
+            address,
+            leaving: false,
+            disk: DiskSpace::default(),
+        },
+    );
     assert_eq!(cluster.configuration(0), "{5,r1,[r2,r4]}");
     let listed: Vec<_> =
         cluster.meta.list_nodes(cluster.now).into_iter().map(|status| status.node.node).collect();
     assert_eq!(listed, [node(1), node(2), node(4)]);
+}
+
+#[test]
+fn a_node_whose_disk_is_low_is_shown_and_passed_over_until_there_is_room() {
+    let mut cluster = Cluster::healthy(2, 1);
+    cluster.node(3).disk = DiskSpace { capacity: 100, available: 9, is_low: true };
+    cluster.up(3);
+    cluster.pass(seconds(20));
+    assert_eq!(cluster.configuration(0), "{2,r1,[r2]}");
+    let shown: Vec<DiskSpace> = cluster.meta.list_nodes(cluster.now).iter().map(|node| node.disk).collect();
+    assert_eq!(shown, [DiskSpace::default(), DiskSpace::default(), cluster.node(3).disk]);
+    cluster.node(3).disk = DiskSpace { capacity: 100, available: 90, is_low: false };
+    cluster.pass(seconds(1));
+    assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
 }

@@ -153,6 +153,10 @@ section! {
         log_segment_mb: u64 = 32, Number(1, 1024);
         /// What one node sends of checkpoints, in MiB a second; 0 is without bound.
         learn_bandwidth_mb: u64 = 0, Number(0, 1 << 20);
+        /// With less than this many percent of its disk available a node refuses writes and new replicas ...
+        disk_min_available_space_ratio: u32 = 10, Number(0, 99);
+        /// ... unless this many MiB are available.
+        disk_enough_space_mb: u64 = 10_240, Number(0, 1 << 40);
     }
 }
 

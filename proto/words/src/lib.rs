@@ -32,7 +32,7 @@ pub use app::{AppInfo, RoleName};
 pub use configuration::{Configuration, IllegalStep};
 pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
 pub use meta_message::{
-    Command, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,
+    Command, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,
 };
 pub use mutation::{Mutation, MutationId, SessionStamp, Write, WriteKind};
 pub use peer_message::{

@@ -20,6 +20,8 @@ pub enum NodeToMeta {
         address: String,
         /// It is stopping: it wants to lead nothing and join nothing.
         leaving: bool,
+        /// The file system of its data directory.
+        disk: DiskSpace,
     },
     /// All replicas that the node holds: when a session begins, when something changed, and now and then.
     Report {
@@ -117,6 +119,17 @@ pub struct NodeAddress {
     pub name: String,
     /// `host:port`.
     pub address: String,
+}
+
+/// The file system of a node's data directory, as the node last measured it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Its size in bytes; 0 as long as it was not measured.
+    pub capacity: u64,
+    /// Bytes that can still be written.
+    pub available: u64,
+    /// Less is available than the node wants to have: it takes no client's writes and no new replicas.
+    pub is_low: bool,
 }
 
 /// What a primary is asked to do.

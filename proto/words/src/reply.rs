@@ -66,6 +66,8 @@ pub enum Refusal {
     },
     /// The node can't write just now (disk full, a log that failed); reads go on.
     StorageUnavailable,
+    /// The node's disk is below its watermark (`disk_min_available_space_ratio`); reads go on.
+    DiskFull,
 }
 
 impl Refusal {
@@ -83,6 +85,7 @@ impl Refusal {
             Self::SequenceOutOfWindow => "sequence_out_of_window",
             Self::TooLarge { .. } => "too_large",
             Self::StorageUnavailable => "storage_unavailable",
+            Self::DiskFull => "disk_full",
         }
     }
 
@@ -111,6 +114,9 @@ impl fmt::Display for Refusal {
             }
             Self::TooLarge { limit } => write!(f, "the request is larger than {limit} bytes"),
             Self::StorageUnavailable => write!(f, "the node can't write to its disk"),
+            Self::DiskFull => {
+                write!(f, "the node's disk is almost full; it takes writes again once there is space")
+            }
         }
     }
 }

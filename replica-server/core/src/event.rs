@@ -102,6 +102,13 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// The file system of the data directory was measured.
+    DiskMeasured {
+        /// Its size in bytes.
+        capacity: u64,
+        /// Bytes that can still be written.
+        available: u64,
+    },
     /// An operator or SIGTERM wants the node to stop: primaries are handed over (§5.5).
     Stop,
     /// Nothing happened but time.

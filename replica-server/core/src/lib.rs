@@ -23,6 +23,7 @@
 //! Nothing here reads a clock, a file, a socket or a random number, and no map iterates in an order that is
 //! not reproducible: the same calls give the same output, to the byte.
 
+mod disk;
 mod event;
 mod node;
 mod output;

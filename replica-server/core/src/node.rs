@@ -5,10 +5,11 @@ use std::io;
 use std::time::Duration;
 
 use words::{
-    Ballot, Configuration, Envelope, Gpid, Life, MetaToNode, NodeId, NodeToMeta, Now, PartitionConfiguration,
-    PeerMessage, Refusal, Reply, Time,
+    Ballot, Configuration, DiskSpace, Envelope, Gpid, Life, MetaToNode, NodeId, NodeToMeta, Now,
+    PartitionConfiguration, PeerMessage, Refusal, Reply, Time,
 };
 
+use crate::disk;
 use crate::peers::{Peers, Received};
 use crate::replica::{Replica, refuse_unable};
 use crate::step::{Counters, Step};
@@ -57,6 +58,7 @@ pub struct NodeCore {
     report_due: bool,
     collect_due: bool,
     stopping: Stopping,
+    disk: DiskSpace,
     /// What was found at start to be applied and logged, before anything else.
     first: Output,
     /// The ballots of replicas that were removed: a late message of an older one must not bring them back below
@@ -96,6 +98,7 @@ impl NodeCore {
             report_due: false,
             collect_due: false,
             stopping: Stopping::No,
+            disk: DiskSpace::default(),
             first: Output::default(),
             removed: recovered.removed,
         };
@@ -160,6 +163,7 @@ impl NodeCore {
             Event::ReplicaFailed { gpid, reason } => {
                 self.with(now, gpid, out, |r, step| r.fail(step, reason));
             }
+            Event::DiskMeasured { capacity, available } => self.on_disk_measured(now, capacity, available),
             Event::Stop => self.on_stop(now),
             Event::Tick => self.on_tick(now, out),
         }
@@ -242,7 +246,8 @@ impl NodeCore {
             }
             PeerMessage::StepDown(m) => self.with(now, m.gpid, out, |r, step| r.on_step_down(step, from, &m)),
             PeerMessage::AddLearner(m) => {
-                if !self.replicas.contains_key(&m.gpid) && self.stopping == Stopping::No {
+                let takes_new = self.stopping == Stopping::No && !self.disk.is_low;
+                if !self.replicas.contains_key(&m.gpid) && takes_new {
                     let (gpid, app) = (m.gpid, m.app.clone());
                     let ballot = self.removed.get(&gpid).copied().unwrap_or_default();
                     let replica =
@@ -385,6 +390,14 @@ impl NodeCore {
         }
     }
 
+    fn on_disk_measured(&mut self, now: Now, capacity: u64, available: u64) {
+        let was_low = self.disk.is_low;
+        self.disk = disk::judge(&self.settings, was_low, capacity, available);
+        if self.disk.is_low != was_low {
+            self.next_beacon = now.time;
+        }
+    }
+
     fn go_on_stopping(&mut self, now: Now, out: &mut Output) {
         let Stopping::HandingOver(until, _) = self.stopping else { return };
         let mut waits = false;
@@ -422,6 +435,7 @@ impl NodeCore {
                 name: self.identity.name.clone(),
                 address: self.identity.address.clone(),
                 leaving: self.stopping != Stopping::No,
+                disk: self.disk,
             });
         }
         let changed = self.report_due && self.report_pause_until <= now.time;
@@ -461,8 +475,9 @@ impl NodeCore {
     /// Runs `act` with a step, and takes over what it appended and wants to send.
     fn with_step<T>(&mut self, now: Now, out: &mut Output, act: impl FnOnce(&mut Step<'_>) -> T) -> T {
         let (appended, me, settings) = (out.append.len(), self.identity.node, &self.settings);
+        let disk_is_low = self.disk.is_low;
         let (counters, outbox) = (&mut self.counters, &mut self.outbox);
-        let result = act(&mut Step { now, me, settings, counters, out, outbox });
+        let result = act(&mut Step { now, me, settings, disk_is_low, counters, out, outbox });
         self.take_over(now, appended, out);
         result
     }
@@ -485,8 +500,9 @@ impl NodeCore {
     ) {
         let Some(replica) = self.replicas.get_mut(&gpid) else { return };
         let (appended, me, settings) = (out.append.len(), self.identity.node, &self.settings);
+        let disk_is_low = self.disk.is_low;
         let (counters, outbox) = (&mut self.counters, &mut self.outbox);
-        act(replica, &mut Step { now, me, settings, counters, out, outbox });
+        act(replica, &mut Step { now, me, settings, disk_is_low, counters, out, outbox });
         self.take_over(now, appended, out);
         self.touched.insert(gpid);
     }

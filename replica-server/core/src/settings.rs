@@ -46,6 +46,10 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// The largest write, in bytes.
     pub max_write_bytes: usize,
+    /// With less than this many percent of its disk available the node refuses writes and new replicas ...
+    pub disk_min_available_space_ratio: u32,
+    /// ... unless this many bytes are available.
+    pub disk_enough_space_bytes: u64,
 }
 
 impl Default for Settings {
@@ -71,6 +75,8 @@ impl Default for Settings {
             checkpoint_decrees: 200_000,
             checkpoint_interval: Duration::from_secs(60),
             max_write_bytes: 1 << 20,
+            disk_min_available_space_ratio: 10,
+            disk_enough_space_bytes: 10 << 30,
         }
     }
 }

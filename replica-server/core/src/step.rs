@@ -10,6 +10,8 @@ pub(crate) struct Step<'a> {
     pub(crate) now: Now,
     pub(crate) me: NodeId,
     pub(crate) settings: &'a Settings,
+    /// The node's disk is below its watermark.
+    pub(crate) disk_is_low: bool,
     pub(crate) counters: &'a mut Counters,
     pub(crate) out: &'a mut Output,
     /// Messages to other nodes; the node puts them into envelopes, since it knows the lives.

@@ -99,6 +99,7 @@ fn node(text: &str) -> NodeView {
         standing: Standing::Alive,
         leaving: false,
         replaced: false,
+        disk_is_low: false,
         replica: Replica::Absent,
         primaries: 0,
         replicas: 0,
@@ -109,6 +110,7 @@ fn node(text: &str) -> NodeView {
             "died" => view.standing = Standing::Dead(NOW),
             "suspected" => view.standing = Standing::Suspected,
             "leaving" => view.leaving = true,
+            "low" => view.disk_is_low = true,
             "replaced" => view.replaced = true,
             "?" => view.replica = Replica::Unknown,
             _ if word.starts_with('x') => view.replicas = word[1..].parse().expect("a number"),
@@ -231,6 +233,24 @@ fn who_has_data_is_added_first_then_the_least_loaded() {
         .gives("add r3", "2 of 3 members; r3 is added again, it has data");
     Case { configuration, nodes: nodes("r3 dead; r4 leaving; r5 err:5.1; r6 suspected"), ..Case::default() }
         .gives("needs a node", "2 of 3 members; no other live node can be added");
+}
+
+/// There is room for what a replica missed, not for another one.
+#[test]
+fn a_node_whose_disk_is_low_gets_no_new_replica() {
+    let configuration = "{5,r1,[r2]}";
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 low; r4 x9", ..Case::default() }
+        .gives("add r4", "2 of 3 members; r4 is added");
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 low ina:4.18; r4", ..Case::default() }
+        .gives("add r3", "2 of 3 members; r3 is added again, it has data");
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 low", ..Case::default() }
+        .gives("needs a node", "2 of 3 members; no other live node can be added");
+    // It leads only if nobody else can: it would take no writes.
+    let configuration = "{5,r1,[r2,r3]}";
+    Case { configuration, nodes: "r1 dead; r2 low sec:5.20; r3 sec:5.19", ..Case::default() }
+        .gives("set {6,r3,[r2]}", "r1 is dead; r3 takes over");
+    Case { configuration, nodes: "r1 dead; r2 low sec:5.20; r3 dead", ..Case::default() }
+        .gives("set {6,r2,[]}", "r1 is dead; r2 takes over");
 }
 
 /// Cures 3 and 5, and the tenth validation.

@@ -9,8 +9,8 @@ use meta_core::{
     AdminReply, AdminRequest, Command, MetaCore, MetaEvent, MetaOutput, MetaSettings, MetaState, SessionId,
 };
 use words::{
-    Ballot, Command as Order, Configuration, Decree, Gpid, Life, MetaToNode, NodeId, NodeToMeta, Proposal,
-    ReplicaReport, RoleName, Time,
+    Ballot, Command as Order, Configuration, Decree, DiskSpace, Gpid, Life, MetaToNode, NodeId, NodeToMeta,
+    Proposal, ReplicaReport, RoleName, Time,
 };
 
 /// One node: its session, and its replicas as it would report them.
@@ -19,6 +19,7 @@ pub(crate) struct Node {
     pub(crate) session: Option<SessionId>,
     pub(crate) life: u64,
     pub(crate) leaving: bool,
+    pub(crate) disk: DiskSpace,
     /// Beacons are lost, or the node hangs.
     pub(crate) silent: bool,
     pub(crate) replicas: BTreeMap<Gpid, ReplicaReport>,
@@ -167,9 +168,9 @@ impl Cluster {
         let now = self.now;
         let entry = self.node(number);
         entry.beacon_due = now + millis(300);
-        let (life, leaving) = (Life(entry.life), entry.leaving);
+        let (life, leaving, disk) = (Life(entry.life), entry.leaving, entry.disk);
         let (name, address) = (format!("replica{number}"), format!("127.0.0.1:{}", 34800 + number));
-        self.say(number, NodeToMeta::Beacon { node: node(number), life, name, address, leaving });
+        self.say(number, NodeToMeta::Beacon { node: node(number), life, name, address, leaving, disk });
     }
 
     pub(crate) fn report(&mut self, number: u128) {

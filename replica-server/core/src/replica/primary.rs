@@ -126,6 +126,8 @@ impl Replica {
             Some(Refusal::Busy)
         } else if self.storage_is_stuck(step) {
             Some(Refusal::StorageUnavailable)
+        } else if step.disk_is_low {
+            Some(Refusal::DiskFull)
         } else if self.is_too_small(step.settings) {
             Some(Refusal::NotEnoughReplicas)
         } else {

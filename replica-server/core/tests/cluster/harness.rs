@@ -228,6 +228,11 @@ impl Cluster {
         }
     }
 
+    /// The node finds that so many percent of its disk are available.
+    pub(crate) fn measure_disk(&mut self, node: NodeId, available: u64) {
+        self.run(node, Event::DiskMeasured { capacity: 100, available });
+    }
+
     pub(crate) fn replica(&self, node: NodeId) -> &Replica {
         self.nodes[&node].core.as_ref().unwrap().replica(GPID).unwrap()
     }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use replica_core::Settings;
-use words::{Command, Reply, RoleName};
+use words::{Command, Refusal, Reply, RoleName};
 
+use crate::harness::Cluster;
 use crate::{R1, R2, R3, three};
 
 /// §3.5: what is in flight is bounded, however many write.
@@ -74,4 +75,28 @@ fn an_idle_partition_is_asked_for_a_checkpoint() {
     assert_eq!(cluster.checkpoints_asked, 0);
     cluster.pass(Settings::default().checkpoint_interval + Duration::from_secs(1));
     assert!(cluster.checkpoints_asked > 0, "an interval has passed, and something is not durable");
+}
+
+/// §7.6: a primary whose disk is low serves reads alone; a secondary goes on taking what the primary sends; a node
+/// that never had the replica does not get it.
+#[test]
+fn a_node_whose_disk_is_low_takes_no_clients_writes_and_no_new_replicas() {
+    let mut cluster = Cluster::of(3);
+    cluster.create(R1);
+    cluster.add(R2);
+    for node in [R2, R3] {
+        cluster.measure_disk(node, 9);
+    }
+    assert!(matches!(cluster.write(R1, 5), Some(Reply::Done { .. })), "a secondary's disk is its own affair");
+    cluster.add(R3);
+    assert!(!cluster.has(R3));
+    cluster.measure_disk(R1, 9);
+    assert_eq!(cluster.write(R1, 5), Some(Reply::Refused(Refusal::DiskFull)));
+    assert_eq!(cluster.read(R1), Ok(5));
+    for node in [R1, R2, R3] {
+        cluster.measure_disk(node, 11);
+    }
+    assert!(matches!(cluster.write(R1, 5), Some(Reply::Done { .. })));
+    cluster.add(R3);
+    assert_eq!(cluster.total(R3), 10);
 }

@@ -6,7 +6,7 @@ use proto::pb;
 use serde_json::{Value, json};
 
 use super::app::{describe, list_apps, replica_fields};
-use crate::answer::Answer;
+use crate::answer::{Answer, table};
 use crate::ask::Admin;
 use crate::failure::Failure;
 use crate::names::{gpid, hex};
@@ -25,6 +25,10 @@ Fields of --json, a list of:
   alive        whether the meta server hears it
   primaries    partitions that it leads
   secondaries  partitions in which it is a secondary
+  disk         how full the file system of its data directory is; null if it has not said so yet:
+    capacity     its size in bytes
+    available    bytes that can still be written
+    is_low       below the watermark: the server takes no writes of clients and no new replicas
   silent_ms    milliseconds since its last beacon
   life         how often it has started; 0 if it was not heard since the meta server started
   node         its id, which its data directory holds")]
@@ -35,9 +39,12 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let rows = list_nodes(admin).await?.iter().map(row).collect();
-        let columns = ["name", "address", "alive", "primaries", "secondaries", "silent_ms", "life", "node"];
-        Ok(Answer::list(rows, &columns))
+        let rows: Vec<Value> = list_nodes(admin).await?.iter().map(row).collect();
+        let mut shown = rows.clone();
+        shown.iter_mut().for_each(|row| row["disk"] = disk_line(&row["disk"]));
+        let columns =
+            ["name", "address", "alive", "primaries", "secondaries", "disk", "silent_ms", "life", "node"];
+        Ok(Answer::new(rows.into(), table(&shown, &columns)))
     }
 }
 
@@ -120,6 +127,35 @@ fn row(status: &pb::NodeStatus) -> Value {
     json!({
         "name": node.name, "address": node.address, "node": hex(&node.node), "alive": status.alive,
         "life": status.life, "primaries": status.primaries, "secondaries": status.secondaries,
+        "disk": status.disk.filter(|disk| disk.capacity > 0).map(|disk| json!({
+            "capacity": disk.capacity, "available": disk.available, "is_low": disk.is_low,
+        })),
         "silent_ms": status.silent_ms,
     })
+}
+
+/// `63 of 252 GiB free (25 %)`, and whether that is too little.
+fn disk_line(disk: &Value) -> Value {
+    let (Some(capacity), Some(available)) = (disk["capacity"].as_u64(), disk["available"].as_u64()) else {
+        return Value::Null;
+    };
+    let (shift, unit) = if capacity >> 30 < 10 { (20, "MiB") } else { (30, "GiB") };
+    let percent = u128::from(available) * 100 / u128::from(capacity);
+    let low = if disk["is_low"] == true { ", LOW: takes no writes" } else { "" };
+    format!("{} of {} {unit} free ({percent} %){low}", available >> shift, capacity >> shift).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_a_line_for_people() {
+        let line = |capacity: u64, available: u64, is_low: bool| {
+            disk_line(&json!({ "capacity": capacity, "available": available, "is_low": is_low }))
+        };
+        assert_eq!(line(250 << 30, 63 << 30, false), "63 of 250 GiB free (25 %)");
+        assert_eq!(line(64 << 20, 3 << 20, true), "3 of 64 MiB free (4 %), LOW: takes no writes");
+        assert_eq!(disk_line(&Value::Null), Value::Null);
+    }
 }
