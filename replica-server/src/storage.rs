@@ -40,10 +40,10 @@ pub(crate) fn recover(
     }
     match &opened.damage {
         Damage::None => {}
-        Damage::Partitions(gpids) => {
-            for &gpid in gpids {
-                tracing::error!(%gpid, "the prepare log is damaged: the replica is to be learned afresh");
-                replay.damaged(gpid);
+        Damage::Partitions(partitions) => {
+            for (&gpid, reason) in partitions {
+                tracing::error!(%gpid, reason, "the replica can't be trusted: it is to be learned afresh");
+                replay.damaged(gpid, reason);
             }
         }
         Damage::All => {

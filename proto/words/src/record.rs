@@ -57,6 +57,14 @@ pub enum Record {
         /// bring it back (§4.8).
         ballot: Ballot,
     },
+    /// The replica can't be trusted any more. From here on nothing of it is kept in the log, and a start must not
+    /// take what is left for a replica that is merely behind (§4.4, §4.8).
+    Broken {
+        /// The partition.
+        gpid: Gpid,
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 impl Record {
@@ -68,7 +76,8 @@ impl Record {
             | Self::Ballot { gpid, .. }
             | Self::Prepare { gpid, .. }
             | Self::Installed { gpid, .. }
-            | Self::Removed { gpid, .. } => *gpid,
+            | Self::Removed { gpid, .. }
+            | Self::Broken { gpid, .. } => *gpid,
         }
     }
 }
@@ -87,6 +96,7 @@ impl fmt::Display for Record {
                 write!(f, "installed {gpid} {checkpoint}{kept}")
             }
             Self::Removed { gpid, ballot } => write!(f, "removed {gpid} in ballot {ballot}"),
+            Self::Broken { gpid, reason } => write!(f, "broken {gpid}: {reason}"),
         }
     }
 }

@@ -77,13 +77,14 @@ impl Replay {
             Record::Installed { checkpoint, suffix_kept, .. } => {
                 partition.on_installed(*checkpoint, *suffix_kept);
             }
+            Record::Broken { reason, .. } => partition.damage = Some(reason.clone()),
             Record::Removed { .. } => unreachable!("handled above"),
         }
     }
 
-    /// A record that may have been this partition's is damaged: it can't be trusted (§7.2).
-    pub fn damaged(&mut self, gpid: Gpid) {
-        self.partitions.entry(gpid).or_default().damage = Some("its prepare log is damaged".to_owned());
+    /// What the log has of this partition can't be trusted (§7.2).
+    pub fn damaged(&mut self, gpid: Gpid, reason: &str) {
+        self.partitions.entry(gpid).or_default().damage = Some(reason.to_owned());
     }
 
     /// A record that may have been any partition's is damaged.

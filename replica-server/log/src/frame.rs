@@ -72,16 +72,6 @@ impl Frame {
     }
 }
 
-/// Appends the frame that says that what came before of the partition's records is damaged: one without a
-/// payload, which no record is.
-pub(crate) fn encode_damage(buffer: &mut Vec<u8>, place: Place, gpid: Gpid) {
-    let start = buffer.len();
-    buffer.extend_from_slice(&[0; HEADER]);
-    seal(&mut buffer[start..], place, gpid, [0; 2]);
-    let checksum = crc32c(&buffer[start..]);
-    buffer.extend_from_slice(&checksum.to_le_bytes());
-}
-
 /// Appends the frame of `record` to `buffer`, to be written at `place` when all before `synced` is durable;
 /// answers its length.
 ///

@@ -43,7 +43,7 @@ impl Index {
             Record::Installed { gpid, .. } | Record::Removed { gpid, .. } => {
                 self.partitions.remove(gpid);
             }
-            Record::Created { .. } | Record::Ballot { .. } => {}
+            Record::Created { .. } | Record::Ballot { .. } | Record::Broken { .. } => {}
         }
     }
 

@@ -73,6 +73,9 @@ impl State {
                 *highest = mutation.id.decree.max(*highest);
             }
             Record::Installed { .. } => {}
+            Record::Broken { gpid, reason } => {
+                self.restatement.broken.insert(*gpid, reason.clone());
+            }
             Record::Removed { gpid, ballot } => {
                 self.restatement.live.remove(gpid);
                 self.restatement.removed.insert(*gpid, *ballot);
@@ -258,7 +261,7 @@ impl PrepareLog {
         for (record, &length) in records.iter().zip(&self.lengths) {
             self.state.on_record(record);
             if let Record::Created { gpid, .. } | Record::Removed { gpid, .. } = record {
-                self.state.restatement.damaged.remove(gpid);
+                self.state.restatement.broken.remove(gpid);
             }
             let segment = self.state.segments.back_mut().expect("there is always one");
             index.on_record(record, Place { segment: segment.number, offset: segment.length }, length);

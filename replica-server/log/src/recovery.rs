@@ -22,8 +22,8 @@ pub struct Opened {
     pub damage: Damage,
 }
 
-/// Whose records may be lost, to something else than a crash (§7.2). What is left of them is among the records
-/// all the same, maybe with gaps.
+/// Whose records may be lost, to something else than a crash (§7.2), or were given up ([`Record::Broken`]). What is
+/// left of them is among the records all the same, maybe with gaps.
 ///
 /// Damage is told again at each start until the replica was removed, or created, later in the log than the
 /// damage: whoever learns a partition afresh appends `Removed` first. It is told also when the segments that it
@@ -32,8 +32,8 @@ pub struct Opened {
 pub enum Damage {
     /// Nothing is lost.
     None,
-    /// These partitions' records may be.
-    Partitions(BTreeSet<Gpid>),
+    /// These partitions' records may be, each with the reason, for people.
+    Partitions(BTreeMap<Gpid, String>),
     /// Any partition's records may be, one of which nothing is left included.
     All,
 }
@@ -201,15 +201,18 @@ impl Reading {
         if !(restated && matches!(record, Record::Removed { .. })) {
             self.wounds.known.insert(record.gpid());
         }
-        match record {
-            Record::Removed { gpid, .. } if !restated => self.wounds.heal(gpid),
-            Record::Created { gpid, .. } if !restated => self.wounds.heal(gpid),
+        match &record {
+            Record::Removed { gpid, .. } | Record::Created { gpid, .. } if !restated => {
+                self.wounds.heal(*gpid);
+            }
+            Record::Broken { gpid, reason } => self.wounds.reopen(*gpid, reason),
             _ => {}
         }
         let nothing_new = restated && self.says_nothing_new(&record);
         self.state.on_record(&record);
         self.index.on_record(&record, place, length);
-        if !nothing_new {
+        // What is broken is told as damage, whether the log found it or whoever wrote to it.
+        if !nothing_new && !matches!(record, Record::Broken { .. }) {
             self.records.push(record);
         }
     }
@@ -230,8 +233,8 @@ impl Reading {
     fn finish(mut self, active: Box<dyn File>) -> Recovered {
         forget_removed(&mut self.records);
         let is_whole = !self.wounds.any;
-        let (damage, damaged) = self.wounds.finish();
-        self.state.restatement.damaged = damaged;
+        let (damage, broken) = self.wounds.finish();
+        self.state.restatement.broken = broken;
         let opened = Opened { records: self.records, damage };
         Recovered { state: self.state, active, index: self.index, opened, is_whole }
     }
@@ -287,13 +290,16 @@ fn forget_removed(records: &mut Vec<Record>) {
     });
 }
 
+/// Why a partition can't be trusted whose records are bad.
+const ROTTEN: &str = "its prepare log is damaged";
+
 /// Damage, in log order.
 #[derive(Default)]
 struct Wounds {
     /// Whether anything is bad, healed or not.
     any: bool,
-    /// Partitions whose records are bad.
-    partitions: BTreeSet<Gpid>,
+    /// Partitions whose records are bad or were given up, and why.
+    partitions: BTreeMap<Gpid, String>,
     /// Whether something is bad that may have been anybody's ...
     all: bool,
     /// ... and who was removed or created after that.
@@ -308,13 +314,18 @@ impl Wounds {
         match whose {
             Some(gpid) => {
                 self.known.insert(gpid);
-                self.partitions.insert(gpid);
+                self.reopen(gpid, ROTTEN);
             }
             None => {
                 self.all = true;
                 self.healed.clear();
             }
         }
+    }
+
+    /// A partition can't be trusted, whatever healed before; the first reason is the one to tell.
+    fn reopen(&mut self, gpid: Gpid, reason: &str) {
+        self.partitions.entry(gpid).or_insert_with(|| reason.to_owned());
     }
 
     fn heal(&mut self, gpid: Gpid) {
@@ -325,11 +336,13 @@ impl Wounds {
     }
 
     /// The damage that is left, and the partitions that have to heal before it is forgotten.
-    fn finish(&self) -> (Damage, BTreeSet<Gpid>) {
-        let mut hurt = self.partitions.clone();
+    fn finish(mut self) -> (Damage, BTreeMap<Gpid, String>) {
         if self.all {
-            hurt.extend(self.known.difference(&self.healed));
+            for &gpid in self.known.difference(&self.healed) {
+                self.partitions.entry(gpid).or_insert_with(|| ROTTEN.to_owned());
+            }
         }
+        let hurt = self.partitions;
         let damage = if self.all && self.healed.is_empty() {
             Damage::All
         } else if hurt.is_empty() {

@@ -1,6 +1,6 @@
 //! One file of the log: its name, its header, and how it comes into being.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use crc32c::crc32c;
@@ -31,8 +31,8 @@ pub(crate) struct Restatement {
     pub(crate) live: BTreeMap<Gpid, Noted>,
     /// All that were removed and not created again, with the ballot that they had.
     pub(crate) removed: BTreeMap<Gpid, Ballot>,
-    /// Partitions with damage that has not healed.
-    pub(crate) damaged: BTreeSet<Gpid>,
+    /// Partitions that can't be trusted, each with the reason, and were not removed or created since.
+    pub(crate) broken: BTreeMap<Gpid, String>,
 }
 
 /// What is known of a segment while the log is open.
@@ -188,9 +188,9 @@ impl Draft {
                 frame::encode(&mut bytes, place, place.offset, &record)?;
             }
         }
-        for &gpid in &restated.damaged {
+        for (&gpid, reason) in &restated.broken {
             let place = place(&bytes);
-            frame::encode_damage(&mut bytes, place, gpid);
+            frame::encode(&mut bytes, place, place.offset, &Record::Broken { gpid, reason: reason.clone() })?;
         }
         let restated = u32::try_from(bytes.len() - HEADER).map_err(io::Error::other)?;
         bytes[..HEADER].copy_from_slice(&encode_header(number, previous, restated));

@@ -255,10 +255,10 @@ impl Machine {
         }
     }
 
-    /// If it is for want of power that a start failed: the power is back, until the next cut.
+    /// If it is for want of power that a start failed: the power is back, until the next cut. Whatever that cut lost,
+    /// the start may have made durable before what was not.
     pub(crate) fn cut_again(&mut self) {
         if let Some((_, outcome)) = self.cuts.pop_front() {
-            self.disk.settled |= outcome == Crash::Lose;
             self.disk.log.crash(outcome);
             self.arm();
         }

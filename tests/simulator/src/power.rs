@@ -64,7 +64,7 @@ impl World<'_> {
         })?;
         match &opened.damage {
             Damage::None => {}
-            Damage::Partitions(gpids) => gpids.iter().for_each(|&gpid| replay.damaged(gpid)),
+            Damage::Partitions(all) => all.iter().for_each(|(&gpid, reason)| replay.damaged(gpid, reason)),
             Damage::All => replay.damaged_all(),
         }
         let noted: Vec<Gpid> = replay.replicas().map(|(gpid, _)| gpid).collect();

@@ -23,7 +23,7 @@ pub(crate) fn on_durable(shadows: &mut BTreeMap<Gpid, Shadow>, record: &Record) 
     let gpid = record.gpid();
     let shadow = shadows.entry(gpid).or_default();
     match record {
-        Record::Created { .. } => {}
+        Record::Created { .. } | Record::Broken { .. } => {}
         Record::Ballot { ballot, .. } => shadow.ballot = shadow.ballot.max(*ballot),
         Record::Prepare { ballot, mutation, replaces, .. } => {
             return shadow.prepare(*ballot, mutation.id, *replaces);

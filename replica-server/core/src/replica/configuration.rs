@@ -67,8 +67,6 @@ impl Replica {
         if configuration.secondaries.contains(&step.me) {
             self.set_role(Role::Secondary);
         } else if configuration.primary == Some(step.me) {
-            // Restarted: it may have sent what it did not log, so it serves only under a higher ballot than it
-            // ever had (§7.4).
             self.ask(step, configuration.bumped());
         }
     }
@@ -84,15 +82,31 @@ impl Replica {
         }
         self.leave_primary(step);
         let follows = configuration.secondaries.contains(&step.me);
+        let succeeds = self.succeeds(step, &configuration);
         self.raise_ballot(step, configuration);
-        if leads {
+        if leads && succeeds {
             self.lead(step);
+        } else if leads {
+            self.boot_grant = step.now.time + step.settings.grant();
+            self.set_role(Role::Inactive);
+            self.ask(step, self.configuration.bumped());
         } else if follows {
             self.set_role(Role::Secondary);
         } else {
             // Its data stays until the meta server says that it may be collected (§4.7).
             self.set_role(Role::Inactive);
         }
+    }
+
+    /// Whether this replica was a member of the configuration before, or the partition is new: then it may lead at
+    /// once. Who was restarted may have sent what it did not log (§7.4); and around a declared loss (§4.8), who was
+    /// given up can hear of the configuration that named it from a meta server that was deposed, and who leads instead
+    /// knows nothing of the leases that were granted. They wait for a full lease and ask for a higher ballot, which
+    /// only a meta server that is in office can give.
+    fn succeeds(&self, step: &Step<'_>, next: &Configuration) -> bool {
+        let was_member = matches!(self.role, Role::Secondary) || self.configuration.is_member(step.me);
+        let is_first = self.ballot == words::Ballot(0);
+        is_first || (was_member && self.ballot.next() == next.ballot)
     }
 
     /// Becomes primary: reconciliation (§4.5).

@@ -54,7 +54,11 @@ impl Replica {
             // It is no member in that ballot, so nothing here is needed: away with it, and learn afresh. In
             // the ballot that it knows it can be one of the next.
             Role::Error(_) if newer => return self.begin_removal(step),
-            Role::Error(_) => return,
+            Role::Error(_) => {
+                // Said before, and lost: its teacher would count it as a learner for ever.
+                let failed = LearnFailed { gpid: self.gpid, signature: message.signature };
+                return step.send(from, PeerMessage::LearnFailed(failed));
+            }
             // A duplicate that was delayed, or two roles that meet (PITFALLS 14 to 16).
             Role::Primary(_) | Role::Secondary if !newer => return,
             // Signatures of one primary grow: an older one is of a learning that is over.

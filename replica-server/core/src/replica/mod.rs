@@ -70,11 +70,14 @@ pub struct Replica {
     checkpoint: storage::Checkpoint,
     /// Leases granted on this partition, by the node that holds them (§5.2).
     grants: BTreeMap<NodeId, Grant>,
-    /// A restarted node takes it that it had granted a full lease to every other node (§5.4).
+    /// A restarted node takes it that it had granted a full lease to every other node (§5.4); so does one that leads
+    /// and was no member before.
     boot_grant: Time,
     /// Made to learn, and not begun to: it has promised and acknowledged nothing, so nobody who takes it for a
     /// member is right, and it follows nobody but the primary that teaches it.
     knows_nothing: bool,
+    /// In `Error`, and the log says so durably.
+    broken_noted: bool,
     /// The learning whose checkpoint is being fetched. It replaces the app when it is done, so until then this
     /// replica takes no part in anything else.
     fetching: Option<Signature>,
@@ -125,6 +128,7 @@ enum PendingKind {
     Ballot,
     Entry(MutationId),
     Installed,
+    Broken,
 }
 
 impl Replica {
@@ -150,6 +154,7 @@ impl Replica {
             grants: BTreeMap::new(),
             boot_grant: Time::default(),
             knows_nothing: false,
+            broken_noted: false,
             fetching: None,
             report_due: true,
             partners_changed: false,
@@ -170,13 +175,14 @@ impl Replica {
     /// to be committed.
     pub(crate) fn recovered(step: &mut Step<'_>, recovered: RecoveredReplica) -> Self {
         let RecoveredReplica { gpid, app, ballot, list, confirmed, durable, installed, error } = recovered;
-        let role = error.map_or(Role::Inactive, Role::Error);
-        let mut replica = Self::blank(gpid, app, role, Presence::Ready);
+        let mut replica = Self::blank(gpid, app, Role::Inactive, Presence::Ready);
         replica.ballot = ballot;
         replica.durable_ballot = ballot;
         replica.configuration.ballot = ballot;
         replica.boot_grant = step.now.time + step.settings.grant();
-        if matches!(replica.role, Role::Inactive) {
+        if let Some(reason) = error {
+            replica.fail(step, reason);
+        } else {
             replica.durable_prepared = list.last_prepared();
             replica.confirmed = confirmed;
             replica.confirmed_durable = confirmed;
@@ -307,9 +313,16 @@ impl Replica {
 
     /// Its state can't be trusted any more. Whoever waits is told; the node goes on with its other replicas.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, reason: String) {
+        if matches!(self.role, Role::Error(_)) {
+            return;
+        }
         self.leave_primary(step);
         // Or its teacher would go on counting it as a learner, and the meta server would not have it collected.
         self.give_up_learning(step);
+        // Its part of the log is let go soon: without a note the next start would find an old replica, or an empty
+        // one, that seems whole, and that may be a member of the latest configuration.
+        let sequence = step.append(Record::Broken { gpid: self.gpid, reason: reason.clone() });
+        self.await_durable(step, sequence, Ballot(0), PendingKind::Broken);
         self.set_role(Role::Error(reason));
     }
 
@@ -351,6 +364,7 @@ impl Replica {
             self.durable_ballot = self.durable_ballot.max(pending.ballot);
             match pending.what {
                 PendingKind::Created => noted = true,
+                PendingKind::Broken => self.broken_noted = true,
                 PendingKind::Ballot | PendingKind::Installed => {}
                 PendingKind::Entry(id) => self.on_entry_durable(pending.ballot, id),
             }

@@ -146,10 +146,10 @@ impl Replica {
     }
 
     /// Up to where this node's log is not needed for the partition any more; `None` if it is not needed at all:
-    /// a replica in `Error` is learned afresh, and must not hold the log of all others.
+    /// a replica in `Error` is learned afresh, and must not hold the log of all others once the log says so.
     pub(crate) fn collectable(&self) -> Option<words::Decree> {
         let durable = self.durable.decree;
         let collectable = self.needed_by_learners().map_or(durable, |needed| needed.min(durable));
-        (!matches!(self.role, Role::Error(_))).then_some(collectable)
+        (!self.broken_noted).then_some(collectable)
     }
 }

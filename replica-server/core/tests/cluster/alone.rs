@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use replica_core::{Event, Identity, NodeCore, Output, Recovered, Replay, Replica, Settings, Work};
+use replica_core::{
+    Event, Identity, NodeCore, Output, Recovered, RecoveredApp, Replay, Replica, Settings, Work,
+};
 use words::{
     AddLearner, AppId, AppInfo, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat, LearnFromList,
     Life, MetaToNode, Mutation, MutationId, NodeId, NodeToMeta, Now, PartitionConfiguration, PeerMessage,
@@ -27,6 +29,9 @@ pub(crate) struct Alone {
     pub(crate) sent: Vec<Envelope>,
     pub(crate) told_meta: Vec<NodeToMeta>,
     pub(crate) work: Vec<Work>,
+    pub(crate) logged: Vec<Record>,
+    /// Nothing gets durable any more: its disk is full.
+    pub(crate) log_is_stuck: bool,
     heartbeats: u64,
 }
 
@@ -51,18 +56,27 @@ impl Alone {
 
     /// One that finds these records of its replica in its log, and no app.
     pub(crate) fn without_its_app(records: &[Record]) -> Self {
+        Self::after(records, Vec::new())
+    }
+
+    /// One that finds these records of its replica in its log, and an app that has nothing.
+    pub(crate) fn with_an_empty_app(records: &[Record]) -> Self {
+        Self::after(records, vec![RecoveredApp { gpid: GPID, durable: Ok(MutationId::ZERO) }])
+    }
+
+    fn after(records: &[Record], apps: Vec<RecoveredApp>) -> Self {
         let mut replay = Replay::new();
         replay.on_record(&Record::Created { gpid: GPID, app: app() });
         records.iter().for_each(|record| replay.on_record(record));
-        Self::found(2, replay.finish(Vec::new()))
+        Self::found(2, replay.finish(apps))
     }
 
     fn found(life: u64, recovered: Recovered) -> Self {
         let (life, now) = (Life(life), Time(1_000_000_000));
         let identity = Identity { node: ME, life, name: "r1".to_owned(), address: String::new() };
         let core = NodeCore::new(identity, Settings::default(), recovered, Now { time: now, wall_us: 0 });
-        let (sent, told_meta, work) = (Vec::new(), Vec::new(), Vec::new());
-        Self { core, now, life, sent, told_meta, work, heartbeats: 0 }
+        let (sent, told_meta, work, logged) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { core, now, life, sent, told_meta, work, logged, log_is_stuck: false, heartbeats: 0 }
     }
 
     /// The first replica of a new partition, which leads.
@@ -98,11 +112,14 @@ impl Alone {
     }
 
     fn begin_to_learn(&mut self, ballot: u64, leader: NodeId) {
-        let invitation = AddLearner { gpid: GPID, ballot: Ballot(ballot), signature: LEARNING, app: app() };
         // The first one makes the replica, the second one is what it follows.
-        for _ in 0..2 {
-            self.from(leader, PeerMessage::AddLearner(invitation.clone()));
-        }
+        self.invite(ballot, leader);
+        self.invite(ballot, leader);
+    }
+
+    pub(crate) fn invite(&mut self, ballot: u64, leader: NodeId) {
+        let invitation = AddLearner { gpid: GPID, ballot: Ballot(ballot), signature: LEARNING, app: app() };
+        self.from(leader, PeerMessage::AddLearner(invitation));
     }
 
     pub(crate) fn replica(&self) -> &Replica {
@@ -177,13 +194,15 @@ impl Alone {
         self.run(Event::Tick);
     }
 
-    fn run(&mut self, event: Event) {
+    pub(crate) fn run(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let (mut out, now) = (Output::default(), Now { time: self.now, wall_us: 0 });
             self.core.step(now, event, &mut out);
             self.core.flush(now, &mut out);
-            events.extend(out.append.last().map(|&(last, _)| Event::LogDurable(last)));
+            let durable = out.append.last().filter(|_| !self.log_is_stuck);
+            events.extend(durable.map(|&(last, _)| Event::LogDurable(last)));
+            self.logged.extend(out.append.into_iter().map(|(_, record)| record));
             self.sent.extend(out.send);
             self.told_meta.extend(out.meta);
             events.extend(out.apply.into_iter().map(|task| Event::Applied {

@@ -49,7 +49,7 @@ fn r1_returns(mut cluster: Cluster, total: u64) {
     cluster.push_configuration();
     cluster.add(R1);
     cluster.pass(Duration::from_secs(2));
-    assert_eq!(cluster.configuration.to_string(), "{5,r2,[r1]}");
+    assert_eq!(cluster.configuration.to_string(), "{6,r2,[r1]}");
     assert_eq!(cluster.role(R1), RoleName::Secondary);
     assert_eq!([cluster.total(R1), cluster.total(R2)], [total, total]);
 }

@@ -1,9 +1,9 @@
 //! What one node does by the rules of §4 to §7 with messages that come late, twice, or from the wrong one.
 
-use replica_core::{Settings, Work};
+use replica_core::{Event, Settings, Work};
 use words::{
-    Ballot, Command, Decree, HeartbeatAck, Learn, LearnCheckpoint, LearnMutations, MetaToNode, NodeToMeta,
-    PeerMessage, PrepareAck, Record, RoleName, Signature, StepDown,
+    Ballot, Command, Decree, Gpid, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnMutations,
+    MetaToNode, MutationId, NodeToMeta, PeerMessage, PrepareAck, Record, RoleName, Signature, StepDown,
 };
 
 use crate::alone::{Alone, LEADER, LEARNING, ME, OTHER, id, mutation};
@@ -290,4 +290,76 @@ fn learning_begins_anew_under_another_ballot() {
     let all = node.replica().last_prepared().0;
     node.from(OTHER, ack(2, all, Some(signature)));
     assert_eq!(proposals(&node), 0);
+}
+
+fn breaks(node: &mut Alone) {
+    node.run(Event::ReplicaFailed { gpid: GPID, reason: "its app panicked".to_owned() });
+}
+
+/// Which partitions hold the log back, as the next collection is told.
+fn holds_the_log(node: &mut Alone) -> bool {
+    node.work.clear();
+    node.run(Event::CheckpointDone { gpid: Gpid::new(9, 9), result: Ok(MutationId::ZERO) });
+    let held = node.work.iter().find_map(|work| match work {
+        Work::CollectLog { durable } => Some(durable.iter().any(|&(gpid, _)| gpid == GPID)),
+        _ => None,
+    });
+    held.expect("a checkpoint is followed by a collection")
+}
+
+/// §4.4: it is a member of the latest configuration as long as nobody knows better. (Simulator, seed 8008344: its
+/// log was collected, and a restart took what was left for a replica that had never had anything.)
+#[test]
+fn a_broken_replica_stays_broken_when_its_log_is_gone() {
+    let mut node = Alone::secondary(6);
+    assert!(holds_the_log(&mut node), "nothing is durable in its app");
+    breaks(&mut node);
+    assert!(!holds_the_log(&mut node));
+    let kept: Vec<Record> =
+        node.logged.iter().filter(|record| !matches!(record, Record::Prepare { .. })).cloned().collect();
+    let mut restarted = Alone::with_an_empty_app(&kept);
+    assert_eq!(restarted.replica().role(), RoleName::Error);
+    restarted.configuration(7, ME, &[]);
+    assert_eq!(restarted.replica().error(), Some("its app panicked"));
+}
+
+/// A disk that is full takes no note, and a log that is collected may make it take one.
+#[test]
+fn the_log_of_a_broken_replica_is_held_until_that_is_noted() {
+    let mut node = Alone::secondary(6);
+    node.log_is_stuck = true;
+    breaks(&mut node);
+    assert!(holds_the_log(&mut node));
+}
+
+/// §4.8, §5.4: who was given up had granted leases that this node knows nothing of (simulator, seed 8019651); and who
+/// was given up may be told by a deposed meta server that it leads (seed 8078163).
+#[test]
+fn who_leads_and_was_no_member_asks_for_a_ballot_and_waits_for_a_full_lease() {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, LEADER, &[OTHER, ME]);
+    node.configuration(8, ME, &[]);
+    assert!(node.can_read(), "it was a member");
+
+    let mut node = Alone::secondary(6);
+    node.configuration(7, LEADER, &[OTHER]);
+    node.configuration(8, ME, &[]);
+    assert_eq!((node.replica().role(), proposals(&node)), (RoleName::Inactive, 1));
+    node.configuration(9, ME, &[]);
+    assert_eq!(node.replica().role(), RoleName::Primary);
+    assert!(!node.can_read());
+    node.pass(Settings::default().grant());
+    assert!(node.can_read());
+}
+
+/// Or its teacher counts it as a learner for ever, and the meta server does not have it collected. (Simulator,
+/// seed 8099498: what a learner said when it failed was lost.)
+#[test]
+fn a_broken_learner_that_is_invited_again_says_that_it_failed() {
+    let mut node = Alone::learner(6);
+    breaks(&mut node);
+    node.sent.clear();
+    node.invite(6, LEADER);
+    let failed = PeerMessage::LearnFailed(LearnFailed { gpid: GPID, signature: LEARNING });
+    assert_eq!(node.sent.iter().map(|envelope| &envelope.body).collect::<Vec<_>>(), [&failed]);
 }

@@ -426,7 +426,7 @@ mod alone {
         let mut replay = Replay::new();
         let log = diverged();
         log[1..].iter().for_each(|record| replay.on_record(record));
-        replay.damaged(GPID);
+        replay.damaged(GPID, "its prepare log is damaged");
         let mut node = Alone::new(replay.finish(Vec::new()));
         let configuration = Configuration { ballot: Ballot(1), primary: Some(ME), secondaries: vec![] };
         let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };

@@ -30,9 +30,21 @@ struct Change {
 }
 
 impl Change {
-    /// Whether it wrote over all that the other one had written.
-    fn covers(&self, other: &Self) -> bool {
-        self.offset <= other.offset && other.offset + other.written <= self.offset + self.written
+    fn end(&self) -> usize {
+        self.offset + self.written
+    }
+
+    /// Leaves what it wrote before `start`, or else what it wrote from `end` on: the rest was written again.
+    fn leave_out(&mut self, start: usize, end: usize) {
+        if self.offset < start {
+            self.written = self.written.min(start - self.offset);
+        } else if self.offset < end {
+            let gone = self.written.min(end - self.offset);
+            self.before.drain(..gone.min(self.before.len()));
+            self.offset += gone;
+            self.written -= gone;
+        }
+        self.before.truncate(self.written);
     }
 }
 
@@ -69,12 +81,24 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        let synced = self.unsynced.split_off(self.forgotten);
-        // What was forgotten is on disk all the same once it was written again.
-        let again = |change: &Change| synced.iter().any(|later| later.covers(change));
-        let last = self.unsynced.iter().rposition(|change| !again(change));
-        self.unsynced.truncate(last.map_or(0, |last| last + 1));
-        self.forgotten = self.unsynced.len();
+        // What was written again, or cut, is on disk all the same; and so is the length that goes with it.
+        let news = self.unsynced.len() > self.forgotten;
+        let mut forgotten: Vec<Change> = Vec::new();
+        for (position, change) in self.unsynced.drain(..).enumerate() {
+            let is_cut = change.written == 0;
+            let end = if is_cut { usize::MAX } else { change.end() };
+            if is_cut || position >= self.forgotten {
+                forgotten.iter_mut().for_each(|earlier| earlier.leave_out(change.offset, end));
+            } else {
+                forgotten.push(change);
+            }
+        }
+        forgotten.retain(|change| change.written > 0);
+        if news {
+            forgotten.iter_mut().for_each(|change| change.length = self.bytes.len());
+        }
+        self.forgotten = forgotten.len();
+        self.unsynced = forgotten;
     }
 
     pub(super) fn fail_sync(&mut self) {
@@ -157,6 +181,9 @@ impl Content {
         let end = self.bytes.len().min(change.offset + change.written);
         let written = self.bytes.get(change.offset..end).map(<[u8]>::to_vec).unwrap_or_default();
         self.bytes.resize(change.length, 0);
+        if let Some(place) = self.bytes.get_mut(change.offset..end.min(change.length)) {
+            place.fill(0);
+        }
         if !change.before.is_empty() {
             self.bytes[change.offset..][..change.before.len()].copy_from_slice(&change.before);
         }

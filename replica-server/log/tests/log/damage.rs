@@ -73,7 +73,7 @@ enum Part {
 }
 
 fn damaged(gpids: &[Gpid]) -> Damage {
-    Damage::Partitions(gpids.iter().copied().collect())
+    Damage::Partitions(gpids.iter().map(|&gpid| (gpid, "its prepare log is damaged".to_owned())).collect())
 }
 
 /// What is found is what was written, but for partitions that are told to be damaged; or, if a tail was cut,
@@ -81,7 +81,7 @@ fn damaged(gpids: &[Gpid]) -> Damage {
 fn check(opened: &Opened, segment_is_last: bool, when: &str) {
     let whole = |gpid| match &opened.damage {
         Damage::None => true,
-        Damage::Partitions(hurt) => !hurt.contains(&gpid),
+        Damage::Partitions(hurt) => !hurt.contains_key(&gpid),
         Damage::All => false,
     };
     for gpid in (0..3).map(partition) {
@@ -185,7 +185,7 @@ fn damage_is_told_until_its_partition_is_removed() {
         let (mut log, opened) = open(&files, SMALL);
         assert_eq!(opened.damage, damaged(&[one]));
         // The place goes, the next start knows all the same.
-        assert!(log.collect(&all_durable).expect("collects") > 0);
+        log.collect(&all_durable).expect("collects");
         assert_eq!(log.segments(), 1);
     }
     let (mut log, _) = open(&files, SMALL);
@@ -199,6 +199,28 @@ fn damage_is_told_until_its_partition_is_removed() {
         write(&mut log, &[prepare(partition(0), 1, 5)]);
     }
     assert!(log.collect(&all_durable).expect("collects") > 0);
+    assert_eq!(open(&files, SMALL).1.damage, Damage::None);
+}
+
+/// What is given up on is told again as what rotted is, with the reason of who gave it up.
+#[test]
+fn what_is_broken_is_told_until_its_partition_is_removed() {
+    let (one, files) = (partition(1), log_of(&records()));
+    let (mut log, _) = open(&files, SMALL);
+    write(&mut log, &[Record::Broken { gpid: one, reason: "its app panicked".to_owned() }]);
+    let told = Damage::Partitions([(one, "its app panicked".to_owned())].into());
+    let all_durable: Vec<(Gpid, Decree)> = (0..3).map(|index| (partition(index), Decree(99))).collect();
+    for _ in 0..3 {
+        let (mut log, opened) = open(&files, SMALL);
+        assert_eq!(opened.damage, told);
+        assert_eq!(opened.records.last().map(Record::gpid), Some(partition(2)), "it is no record");
+        for _ in 0..10 {
+            write(&mut log, &[prepare(partition(2), 1, 5)]);
+        }
+        assert!(log.collect(&all_durable).expect("collects") > 0);
+    }
+    let (mut log, _) = open(&files, SMALL);
+    write(&mut log, &[Record::Removed { gpid: one, ballot: words::Ballot(7) }]);
     assert_eq!(open(&files, SMALL).1.damage, Damage::None);
 }
 

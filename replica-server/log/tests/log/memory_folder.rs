@@ -117,6 +117,25 @@ fn what_is_written_again_after_a_failed_sync_can_be_synced() {
     assert_eq!(files.content("a"), Some(b"synced0123456789".to_vec()));
 }
 
+/// (Simulator, seed 8047350: the disk itself lost what was written, shorter, after a write that was cut off again.)
+#[test]
+fn what_follows_a_failed_sync_and_is_synced_stays() {
+    let files = folder();
+    let a = files.open("a").expect("opens");
+    a.truncate(6).expect("cuts off what was written");
+    files.fail_next_sync();
+    a.sync().expect_err("fails");
+    a.write_at(6, b"abc").expect("writes");
+    a.sync().expect("syncs");
+    files.fail_next_sync();
+    a.write_at(9, b"forgotten").expect("writes");
+    a.sync().expect_err("fails");
+    a.write_at(15, b"defghi").expect("writes over the end of it, and more");
+    a.sync().expect("syncs");
+    files.crash(Crash::Keep);
+    assert_eq!(files.content("a"), Some(b"syncedabc\0\0\0\0\0\0defghi".to_vec()));
+}
+
 #[test]
 fn a_full_disk_writes_half_and_has_room_again_after_a_removal() {
     let files = folder();

@@ -104,7 +104,7 @@ pub(crate) fn noted(records: &[Record]) -> BTreeMap<Gpid, (AppInfo, Ballot)> {
             Record::Removed { gpid, .. } => {
                 noted.remove(gpid);
             }
-            Record::Installed { .. } => {}
+            Record::Installed { .. } | Record::Broken { .. } => {}
         }
     }
     noted
