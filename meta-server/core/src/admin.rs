@@ -46,7 +46,7 @@ pub enum AdminRequest {
         gpid: Gpid,
         /// Who shall lead.
         node: String,
-        /// The admin states that all other members are stopped, not merely cut off.
+        /// The admin states that nobody else who had the partition runs, or is merely cut off.
         others_are_stopped: bool,
     },
     /// One step of reconfiguration.

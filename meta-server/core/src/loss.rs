@@ -1,6 +1,6 @@
 //! Giving up the members of a partition (§4.8): an admin's explicit command, never the guardian's.
 
-use words::{Configuration, Gpid, Time};
+use words::{Configuration, Gpid, NodeId, Time};
 
 use crate::guardian::{Action, NodeView, Replica, Standing, View, decide};
 use crate::operator::{Checked, check_fit, forbidden, refusal};
@@ -40,19 +40,15 @@ impl MetaCore {
         check_fit(target)?;
         check_has_data(target)?;
         let node = target.node;
-        let others: Vec<String> = view
-            .configuration
-            .members()
-            .filter(|&other| other != node)
-            .map(|other| other.to_string())
-            .collect();
-        let others = others.join(", ");
+        let others: Vec<String> = others(&view, node).map(|other| other.to_string()).collect();
         if !others_are_stopped && !others.is_empty() {
             return Err(refusal(
                 RefusalKind::InvalidArgument,
                 format!(
-                    "what only {others} had is lost for good by this; if one is merely cut off it could still be \
-                     read: stop it, then state that (`--the-others-are-stopped`)"
+                    "what only {} had is lost for good by this; if one of them, or any other node that had the \
+                     partition, is merely cut off, it may go on serving what it has: stop it, then state that \
+                     (`--the-others-are-stopped`)",
+                    others.join(", ")
                 ),
             ));
         }
@@ -60,6 +56,16 @@ impl MetaCore {
             format!("an admin gave up the members {}; {node} leads with what it has", view.configuration);
         Ok((view.configuration.after_loss(node), cause))
     }
+}
+
+/// Who has to be stopped: the other members, and whoever is not heard and had a replica. One of these may take itself
+/// for the primary of an older configuration, and one of those, once restarted, would acknowledge what it writes.
+fn others(view: &View<'_>, leads: NodeId) -> impl Iterator<Item = NodeId> {
+    let had_it = |node: &&NodeView| {
+        let unheard = matches!(node.standing, Standing::Dead(_)) && !node.replaced;
+        view.configuration.is_member(node.node) || (unheard && matches!(node.replica, Replica::Held { .. }))
+    };
+    view.nodes.iter().filter(had_it).map(|node| node.node).filter(move |&node| node != leads)
 }
 
 /// Whoever may have all that was acknowledged is waited for.

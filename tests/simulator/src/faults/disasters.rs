@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use meta_core::AdminRequest;
-use words::{Configuration, Gpid, NodeId};
+use replica_core::Replica;
+use words::{Configuration, Gpid, NodeId, RoleName};
 
 use crate::clock::Moment;
 use crate::machine::{Loss, Presence};
@@ -64,6 +65,7 @@ impl World<'_> {
             }
             Stage::Parted(parted) if parted <= self.now => {
                 self.lose_members(gpid, &configuration);
+                self.stop_former_primaries(gpid);
                 self.disaster =
                     Some(Disaster { stage: Stage::Declaring, until: until + STEP * 100, ..disaster });
             }
@@ -103,6 +105,17 @@ impl World<'_> {
             }
         }
         trace!(self, "operator", "all of {configuration} are lost to {gpid}");
+    }
+
+    /// The operator will say that nobody goes on with an older configuration.
+    fn stop_former_primaries(&mut self, gpid: Gpid) {
+        for index in 0..self.machines.len() {
+            let process = self.machines[index].process.as_ref();
+            let role = process.and_then(|process| process.core.replica(gpid)).map(Replica::role);
+            if role == Some(RoleName::Primary) {
+                self.stop_for_long(index);
+            }
+        }
     }
 
     fn stop_for_long(&mut self, index: usize) {

@@ -24,7 +24,7 @@ pub(crate) struct AcceptLoss {
     gpid: Gpid,
     /// Who shall lead: a node's name, address or id
     node: String,
-    /// States that the members that are given up are stopped: one that is merely cut off could still be read
+    /// States that nobody else who had the partition runs: one that is merely cut off could go on serving it
     #[arg(long)]
     the_others_are_stopped: bool,
 }
