@@ -78,8 +78,8 @@ impl App {
             return Outcome::Failed(failure);
         }
         let gpid = self.partition(key);
-        let mut trail = Trail::default();
         let deadline = Instant::now() + self.timeout;
+        let mut trail = Trail::until(deadline);
         let ended = timeout_at(deadline, self.shared.write(gpid, request, &mut trail)).await;
         ended.unwrap_or_else(|_| trail.end(self.timeout))
     }
@@ -104,8 +104,8 @@ impl App {
         if let Some(failure) = self.too_large(request) {
             return Outcome::Failed(failure);
         }
-        let mut trail = Trail::default();
         let deadline = Instant::now() + self.timeout;
+        let mut trail = Trail::until(deadline);
         let ended = timeout_at(deadline, self.shared.run(self.partition(key), &kind, &mut trail)).await;
         match ended {
             Ok(Ended::With(outcome)) => outcome,
@@ -208,7 +208,7 @@ impl Shared {
         trail: &mut Trail,
     ) -> Next {
         let submitted = match self.cluster.links().to(&route.address).await {
-            Ok(link) => link.submit(gpid, kind.clone()).await,
+            Ok(link) => link.submit(gpid, kind.clone(), trail.deadline).await,
             Err(why) => Err(why),
         };
         let delivery = match submitted {
@@ -258,7 +258,7 @@ impl Shared {
         pause: Pause,
     ) -> Result<Option<Pause>, Failure> {
         match self.routes.refresh(seen).await {
-            Err(MetaError::NotFound(_)) => return Err(Failure::UnknownApp(self.info.name.clone())),
+            Err(MetaError::NotFound(why)) => return Err(Failure::UnknownApp(why)),
             Err(error) if before.is_none() => trail.last = error.to_string(),
             Ok(()) | Err(_) => {}
         }

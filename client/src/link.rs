@@ -56,6 +56,8 @@ pub(crate) enum Delivery {
 struct Submission {
     gpid: Gpid,
     kind: OperationKind,
+    /// When its caller gives up.
+    deadline: Instant,
     reply: oneshot::Sender<Delivery>,
 }
 
@@ -140,9 +142,10 @@ impl Link {
         &self,
         gpid: Gpid,
         kind: OperationKind,
+        deadline: Instant,
     ) -> Result<oneshot::Receiver<Delivery>, String> {
         let (reply, delivery) = oneshot::channel();
-        let submission = Submission { gpid, kind, reply };
+        let submission = Submission { gpid, kind, deadline, reply };
         self.queue.send(submission).await.map_err(|_| "the connection broke".to_owned())?;
         Ok(delivery)
     }
@@ -210,9 +213,11 @@ impl InFlight {
             if !submission.reply.is_closed() {
                 bytes += size(&submission.kind);
                 self.last_id += 1;
-                let operation = Operation { id: self.last_id, gpid: submission.gpid, kind: submission.kind };
+                let Submission { gpid, kind, deadline, reply } = submission;
+                let patience = Some(deadline.saturating_duration_since(Instant::now()));
+                let operation = Operation { id: self.last_id, gpid, kind, patience };
                 frame.operations.push(operation.into());
-                self.waiting.insert(self.last_id, submission.reply);
+                self.waiting.insert(self.last_id, reply);
             }
             let full = frame.operations.len() >= FRAME_OPERATIONS || bytes >= FRAME_BYTES;
             next = if full { None } else { queue.try_recv().ok() };

@@ -8,7 +8,7 @@ use proto::pb::meta_client::MetaClient;
 use proto::{Malformed, pb};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
-use words::{AppInfo, Configuration, NodeAddress};
+use words::{AppId, AppInfo, Configuration, NodeAddress};
 
 /// A meta server that does not answer within this is passed over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,13 +74,25 @@ impl MetaServers {
         Ok(Self { servers, preferred: AtomicUsize::new(0) })
     }
 
-    /// An app's configuration.
+    /// The configuration of the app of that name.
     ///
     /// # Errors
     /// [`MetaError::NotFound`] if there is no such app; the others as they say.
     pub async fn query_configuration(&self, app_name: &str) -> Result<AppConfiguration, MetaError> {
+        self.query(app_name, AppId::default()).await
+    }
+
+    /// The configuration of an app that was found before, whatever it is called now.
+    ///
+    /// # Errors
+    /// [`MetaError::NotFound`] if it was dropped; the others as they say.
+    pub async fn query_again(&self, app: &AppInfo) -> Result<AppConfiguration, MetaError> {
+        self.query(&app.name, app.id).await
+    }
+
+    async fn query(&self, app_name: &str, id: AppId) -> Result<AppConfiguration, MetaError> {
         let ask = |channel| {
-            let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned() };
+            let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: id.0 };
             async move { MetaClient::new(channel).query_configuration(request).await }
         };
         let reply = self.ask(ANSWER_TIMEOUT, ask).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::OperationKind;
+use tokio::time::Instant;
 use words::{Ballot, NodeId, Refusal, Reply, Write, WriteKind};
 
 use crate::backoff::Pause;
@@ -14,8 +15,10 @@ use crate::{Failure, Outcome};
 const PAUSES_BETWEEN_QUESTIONS: u32 = 8;
 
 /// What the sendings of one operation have come to so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trail {
+    /// When its caller gives up.
+    pub(crate) deadline: Instant,
     /// The sending that is under way may be executed.
     this_may_be_done: bool,
     /// An earlier one may have been executed, or may still be.
@@ -42,6 +45,17 @@ pub(crate) enum Next {
 }
 
 impl Trail {
+    /// That of an operation that begins now.
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            this_may_be_done: false,
+            earlier_may_be_done: false,
+            last: String::new(),
+            refusals: 0,
+        }
+    }
+
     /// The operation was handed to a connection.
     pub(crate) fn sent(&mut self, kind: &OperationKind) {
         self.this_may_be_done = takes_effect(kind);
@@ -114,7 +128,7 @@ impl Trail {
                 Next::Ask { pause: Pause::Soon }
             }
             Refusal::NotReady | Refusal::NoLease => Next::Again { pause: Pause::Soon },
-            Refusal::Busy => Next::Again { pause: Pause::Growing { refusals } },
+            Refusal::Busy | Refusal::Throttled => Next::Again { pause: Pause::Growing { refusals } },
             Refusal::NotEnoughReplicas | Refusal::StorageUnavailable | Refusal::DiskFull => {
                 Next::Ask { pause: Pause::Growing { refusals } }
             }
@@ -122,9 +136,10 @@ impl Trail {
                 // An earlier sending of it may have been executed, and then forgotten with its session.
                 if self.earlier_may_be_done { Next::End(Outcome::Unknown) } else { Next::NewSession }
             }
-            Refusal::SessionExpired | Refusal::SequenceOutOfWindow | Refusal::TooLarge { .. } => {
-                Next::End(self.fail(Failure::Refused(refusal)))
-            }
+            Refusal::SessionExpired
+            | Refusal::SequenceOutOfWindow
+            | Refusal::TooLarge { .. }
+            | Refusal::Denied => Next::End(self.fail(Failure::Refused(refusal))),
         }
     }
 }
@@ -155,7 +170,7 @@ mod tests {
 
     /// Judges these ends of sendings, one after another; then the deadline passes.
     fn after(deliveries: &[Delivery], kind: &OperationKind) -> (Option<Next>, Outcome<Bytes>) {
-        let mut trail = Trail::default();
+        let mut trail = Trail::until(Instant::now());
         let mut last = None;
         for delivery in deliveries {
             if !matches!(delivery, Delivery::NotSent(_)) {
@@ -190,7 +205,7 @@ mod tests {
                 );
             }
         }
-        let mut under_way = Trail::default();
+        let mut under_way = Trail::until(Instant::now());
         under_way.sent(&write(WriteKind::Update));
         assert_eq!(under_way.end(Duration::ZERO), Outcome::Unknown);
     }

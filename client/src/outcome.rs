@@ -76,8 +76,8 @@ pub enum Failure {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// There is no such app (any more).
-    #[error("there is no app `{0}`; `admin ls` lists all, `admin create` makes one")]
+    /// There is no such app (any more); what the meta server says of it.
+    #[error("{0}")]
     UnknownApp(String),
 }
 

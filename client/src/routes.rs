@@ -7,7 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use words::{Ballot, Gpid, NodeAddress, NodeId};
+use words::{AppInfo, Ballot, Gpid, NodeAddress, NodeId};
 
 use crate::backoff::jittered;
 use crate::meta::{AppConfiguration, MetaError, MetaServers};
@@ -28,7 +28,7 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Routes {
     meta: Arc<MetaServers>,
-    app_name: String,
+    app: AppInfo,
     /// `None`: a configuration without a primary, or with one whose address is not known.
     primaries: DashMap<Gpid, (Ballot, Option<Route>)>,
     nodes: DashMap<NodeId, NodeAddress>,
@@ -48,7 +48,7 @@ impl Routes {
     pub(crate) fn new(meta: Arc<MetaServers>, configuration: &AppConfiguration) -> Self {
         let routes = Self {
             meta,
-            app_name: configuration.app.name.clone(),
+            app: configuration.app.clone(),
             primaries: DashMap::new(),
             nodes: DashMap::new(),
             version: AtomicU64::new(0),
@@ -77,12 +77,12 @@ impl Routes {
         let mut last = self.asking.lock().await;
         if self.version() == seen {
             tokio::time::sleep_until(last.at + jittered(BETWEEN_QUERIES)).await;
-            last.error = match self.meta.query_configuration(&self.app_name).await {
+            last.error = match self.meta.query_again(&self.app).await {
                 Ok(configuration) if self.is_same_app(&configuration) => {
                     self.take(&configuration);
                     None
                 }
-                Ok(_) => Some(MetaError::NotFound(format!("app `{}` was created anew", self.app_name))),
+                Ok(_) => Some(MetaError::NotFound(format!("app `{}` was created anew", self.app.name))),
                 Err(error) => Some(error),
             };
             last.at = Instant::now();

@@ -195,7 +195,10 @@ async fn an_app_that_was_dropped_is_surely_not_written() {
     let meta = FakeMeta::start(&[&node]).await;
     let app = meta.open(LONG_MS).await;
     meta.drop_app();
-    assert_eq!(app.write(b"k", REQUEST).await, Outcome::Failed(Failure::UnknownApp("app".into())));
+    assert_eq!(
+        app.write(b"k", REQUEST).await,
+        Outcome::Failed(Failure::UnknownApp("there is no app `app`".into()))
+    );
 }
 
 #[tokio::test]

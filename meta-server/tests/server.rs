@@ -94,7 +94,7 @@ fn create(name: &str, app_type: &str, partition_count: u32) -> pb::CreateAppRequ
 }
 
 async fn route(server: &Server, app_name: &str) -> pb::QueryConfigurationReply {
-    let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned() };
+    let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: 0 };
     MetaClient::new(server.channel().await)
         .query_configuration(request)
         .await
@@ -196,7 +196,7 @@ async fn mistakes_are_told_apart() {
         let request = pb::ProposeRequest { gpid, r#type: r#type.to_owned(), node: node.to_owned() };
         assert_eq!(admin.propose(request).await.expect_err("refused").code(), expected, "{type} {node}");
     }
-    let request = pb::QueryConfigurationRequest { app_name: "z".to_owned() };
+    let request = pb::QueryConfigurationRequest { app_name: "z".to_owned(), app_id: 0 };
     let status =
         MetaClient::new(server.channel().await).query_configuration(request).await.expect_err("refused");
     assert_eq!((status.code(), status.message()), (Code::NotFound, "no app `z`; `admin ls` lists the apps"));

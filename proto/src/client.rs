@@ -1,5 +1,7 @@
 //! Operations and how they ended (`client.proto`).
 
+use std::time::Duration;
+
 use ::words::{Ballot, Decree, Gpid, Refusal, Rejection, Reply, Write};
 use bytes::Bytes;
 
@@ -16,6 +18,8 @@ pub struct Operation {
     pub gpid: Gpid,
     /// What to do.
     pub kind: OperationKind,
+    /// How long the client waits for the reply, if it says so.
+    pub patience: Option<Duration>,
 }
 
 /// What an operation does.
@@ -33,7 +37,13 @@ impl From<Operation> for pb::Operation {
             OperationKind::Write(write) => pb::operation::What::Write(write.into()),
             OperationKind::Read(request) => pb::operation::What::Read(request),
         };
-        Self { id: operation.id, gpid: Some(operation.gpid.into()), what: Some(what) }
+        let patience = operation.patience.map(|patience| patience.as_millis().clamp(1, u32::MAX.into()));
+        Self {
+            id: operation.id,
+            gpid: Some(operation.gpid.into()),
+            what: Some(what),
+            timeout_ms: patience.map_or(0, |ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        }
     }
 }
 
@@ -46,7 +56,8 @@ impl TryFrom<pb::Operation> for Operation {
             Some(pb::operation::What::Read(request)) => OperationKind::Read(request),
             None => return Err(Malformed { field: "Operation.what", problem: "is missing" }),
         };
-        Ok(Self { id: message.id, gpid: required(message.gpid, "Operation.gpid")?, kind })
+        let said = (message.timeout_ms > 0).then(|| Duration::from_millis(message.timeout_ms.into()));
+        Ok(Self { id: message.id, gpid: required(message.gpid, "Operation.gpid")?, kind, patience: said })
     }
 }
 
@@ -153,6 +164,8 @@ impl TryFrom<pb::Refusal> for Refusal {
             "too_large" => Self::TooLarge { limit: message.limit },
             "storage_unavailable" => Self::StorageUnavailable,
             "disk_full" => Self::DiskFull,
+            "throttled" => Self::Throttled,
+            "denied" => Self::Denied,
             _ => return Err(Malformed { field: "Refusal.code", problem: "is no code that we know" }),
         })
     }

@@ -198,6 +198,7 @@ impl From<PartitionConfiguration> for pb::PartitionConfiguration {
         Self {
             gpid: Some(partition.gpid.into()),
             app: Some(partition.app.into()),
+            terms: Some(partition.terms.into()),
             configuration: Some(partition.configuration.into()),
         }
     }
@@ -210,6 +211,7 @@ impl TryFrom<pb::PartitionConfiguration> for PartitionConfiguration {
         Ok(Self {
             gpid: required(message.gpid, "PartitionConfiguration.gpid")?,
             app: required(message.app, "PartitionConfiguration.app")?,
+            terms: message.terms.map(Into::into).unwrap_or_default(),
             configuration: required(message.configuration, "PartitionConfiguration.configuration")?,
         })
     }

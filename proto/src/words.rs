@@ -1,7 +1,7 @@
 //! Values that several services share (`words.proto`).
 
 use ::words::{
-    AppId, AppInfo, Ballot, Configuration, Decree, Gpid, Mutation, MutationId, NodeAddress, NodeId,
+    AppId, AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, Mutation, MutationId, NodeAddress, NodeId,
     SessionStamp, Write, WriteKind,
 };
 use bytes::Bytes;
@@ -89,6 +89,20 @@ impl From<pb::AppInfo> for AppInfo {
             partition_count: message.partition_count,
             replica_count: message.replica_count,
         }
+    }
+}
+
+impl From<AppTerms> for pb::AppTerms {
+    fn from(terms: AppTerms) -> Self {
+        let envs = terms.envs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { revision: terms.revision, dropped: terms.dropped, envs }
+    }
+}
+
+impl From<pb::AppTerms> for AppTerms {
+    fn from(message: pb::AppTerms) -> Self {
+        let envs = message.envs.into_iter().collect();
+        Self { revision: message.revision, dropped: message.dropped, envs }
     }
 }
 

@@ -100,7 +100,8 @@ fn messages() -> Vec<Vec<u8>> {
             envelope(pb::envelope::Body::Heartbeat(heartbeat)),
         ],
     };
-    let operation = pb::Operation { id: 1, gpid, what: Some(pb::operation::What::Write(write)) };
+    let operation =
+        pb::Operation { id: 1, gpid, what: Some(pb::operation::What::Write(write)), timeout_ms: 0 };
     let configuration =
         pb::Configuration { ballot: 3, primary: node.clone(), secondaries: vec![node.clone(); 2] };
     let reply = pb::QueryConfigurationReply {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, OperationKind, envelopes, pb, peer_frame};
 use words::{
-    AddLearner, AppId, AppInfo, Ballot, Claim, Command, Configuration, Decree, DiskSpace, Envelope, Gpid,
-    Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
+    AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Command, Configuration, Decree, DiskSpace, Envelope,
+    Gpid, Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
     LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress, NodeId, NodeToMeta,
     PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal, Refusal, Rejection,
     ReplicaReport, Reply, RoleName, SessionStamp, Signature, StepDown, Write, WriteKind,
@@ -199,6 +199,12 @@ fn report() -> impl Strategy<Value = ReplicaReport> {
     )
 }
 
+fn terms() -> impl Strategy<Value = AppTerms> {
+    (any::<u64>(), any::<bool>(), vec((text(), text()), 0..3)).prop_map(|(revision, dropped, envs)| {
+        AppTerms { revision, dropped, envs: envs.into_iter().collect() }
+    })
+}
+
 fn disk() -> impl Strategy<Value = DiskSpace> {
     (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(capacity, available, is_low)| DiskSpace {
         capacity,
@@ -244,8 +250,8 @@ fn to_node() -> impl Strategy<Value = MetaToNode> {
     prop_oneof![
         Just(MetaToNode::BeaconAck),
         vec(address, 0..4).prop_map(MetaToNode::Nodes),
-        (gpid(), app(), configuration()).prop_map(|(gpid, app, configuration)| {
-            MetaToNode::Configuration(PartitionConfiguration { gpid, app, configuration })
+        (gpid(), app(), terms(), configuration()).prop_map(|(gpid, app, terms, configuration)| {
+            MetaToNode::Configuration(PartitionConfiguration { gpid, app, terms, configuration })
         }),
         (gpid(), ballot(), command).prop_map(|(gpid, ballot, command)| MetaToNode::Command {
             gpid,
@@ -269,6 +275,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         any::<u64>().prop_map(|limit| Refusal::TooLarge { limit }),
         Just(Refusal::StorageUnavailable),
         Just(Refusal::DiskFull),
+        Just(Refusal::Throttled),
+        Just(Refusal::Denied),
     ]
 }
 
@@ -284,7 +292,13 @@ fn reply() -> impl Strategy<Value = Reply> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     let kind = prop_oneof![write().prop_map(OperationKind::Write), payload().prop_map(OperationKind::Read)];
-    (any::<u64>(), gpid(), kind).prop_map(|(id, gpid, kind)| Operation { id, gpid, kind })
+    let patience = option::of((1..=u64::from(u32::MAX)).prop_map(Duration::from_millis));
+    (any::<u64>(), gpid(), kind, patience).prop_map(|(id, gpid, kind, patience)| Operation {
+        id,
+        gpid,
+        kind,
+        patience,
+    })
 }
 
 /// Through the message, its bytes, and back.

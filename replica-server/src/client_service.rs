@@ -39,12 +39,19 @@ pub(crate) struct ClientService {
 impl Replica for ClientService {
     async fn write(&self, call: Call<pb::WriteRequest>) -> Result<Response<pb::OperationReply>, Status> {
         let pb::WriteRequest { gpid, write } = call.into_inner();
-        self.unary(pb::Operation { id: 0, gpid, what: write.map(pb::operation::What::Write) }).await
+        self.unary(pb::Operation { id: 0, gpid, what: write.map(pb::operation::What::Write), timeout_ms: 0 })
+            .await
     }
 
     async fn read(&self, call: Call<pb::ReadRequest>) -> Result<Response<pb::OperationReply>, Status> {
         let pb::ReadRequest { gpid, payload } = call.into_inner();
-        self.unary(pb::Operation { id: 0, gpid, what: Some(pb::operation::What::Read(payload)) }).await
+        self.unary(pb::Operation {
+            id: 0,
+            gpid,
+            what: Some(pb::operation::What::Read(payload)),
+            timeout_ms: 0,
+        })
+        .await
     }
 
     type OperateStream = Pin<Box<dyn Stream<Item = Result<pb::ReplyFrame, Status>> + Send>>;
@@ -78,8 +85,12 @@ impl ClientService {
             return Ok(Response::new((0, Reply::Refused(refusal)).into()));
         }
         let (sender, reply) = oneshot::channel();
-        let request =
-            Request { gpid: operation.gpid, operation: operation.kind, reply: ReplyTo::Unary(sender) };
+        let request = Request {
+            gpid: operation.gpid,
+            operation: operation.kind,
+            patience: None,
+            reply: ReplyTo::Unary(sender),
+        };
         let reply = match self.mail.try_send(Mail::Requests(vec![request])) {
             Ok(()) => reply.await.unwrap_or(Reply::Unknown),
             Err(TrySendError::Full(_)) => Reply::Refused(Refusal::Busy),
@@ -124,10 +135,11 @@ impl Reader {
         for operation in operations {
             let id = operation.id;
             match Operation::try_from(operation) {
-                Ok(Operation { gpid, kind, .. }) => match too_large(&kind, self.max_write_bytes) {
+                Ok(Operation { gpid, kind, patience, .. }) => match too_large(&kind, self.max_write_bytes) {
                     None => requests.push(Request {
                         gpid,
                         operation: kind,
+                        patience,
                         reply: ReplyTo::Stream { stream: Arc::clone(&self.stream), id },
                     }),
                     Some(refusal) => refused.push((id, Reply::Refused(refusal)).into()),
@@ -215,7 +227,7 @@ mod tests {
 
     fn read(id: u64, length: usize) -> pb::Operation {
         let what = pb::operation::What::Read(vec![0; length].into());
-        pb::Operation { id, gpid: Some(GPID.into()), what: Some(what) }
+        pb::Operation { id, gpid: Some(GPID.into()), what: Some(what), timeout_ms: 0 }
     }
 
     fn code(reply: &pb::OperationReply) -> &str {

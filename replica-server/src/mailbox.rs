@@ -4,6 +4,8 @@
 //! comes back from work that the shard itself started never waits, or the log thread and the shard could wait
 //! for each other; there is at most one such report for each batch and each piece of work under way.
 
+use std::time::Duration;
+
 use proto::OperationKind;
 use replica_core::LogSequence;
 use tokio::sync::mpsc;
@@ -48,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) gpid: Gpid,
     /// What it asks for.
     pub(crate) operation: OperationKind,
+    /// How long the client waits, if it says so.
+    pub(crate) patience: Option<Duration>,
     /// Whom to answer.
     pub(crate) reply: ReplyTo,
 }
@@ -84,7 +88,7 @@ impl Mailbox {
     /// Waits until something is there or `span` has passed; then takes all that waits, up to the limit.
     pub(crate) async fn take(
         &mut self,
-        span: std::time::Duration,
+        span: Duration,
         mail: &mut Vec<Mail>,
         reports: &mut Vec<Report>,
     ) {

@@ -104,10 +104,10 @@ impl Shard {
                 return;
             }
             Mail::Requests(requests) => {
-                for Request { gpid, operation, reply } in requests {
+                for Request { gpid, operation, patience, reply } in requests {
                     let token = self.replies.token(reply);
                     let event = match operation {
-                        proto::OperationKind::Write(write) => Event::Write { gpid, write, token },
+                        proto::OperationKind::Write(write) => Event::Write { gpid, write, token, patience },
                         proto::OperationKind::Read(request) => Event::Read { gpid, request, token },
                     };
                     self.core.step(now, event, out);

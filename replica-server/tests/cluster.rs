@@ -67,7 +67,7 @@ impl Cluster {
 
     async fn query(&self) -> Option<pb::QueryConfigurationReply> {
         let mut meta = MetaClient::connect(self.meta.clone()).await.ok()?;
-        let request = pb::QueryConfigurationRequest { app_name: "counter.instance0".into() };
+        let request = pb::QueryConfigurationRequest { app_name: "counter.instance0".into(), app_id: 0 };
         Some(meta.query_configuration(request).await.ok()?.into_inner())
     }
 

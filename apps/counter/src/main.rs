@@ -117,7 +117,7 @@ async fn open(cli: &Cli) -> Result<Counter, ExitCode> {
     }
     let cluster = Cluster::connect(&settings).map_err(|error| mistake(&error))?;
     Counter::open(&cluster, &settings, &cli.app).await.map_err(|error| match error {
-        MetaError::NotFound(_) => mistake(&Failure::UnknownApp(cli.app.clone())),
+        MetaError::NotFound(why) => mistake(&Failure::UnknownApp(why)),
         MetaError::Invalid(_) => mistake(&error),
         MetaError::Refused(_) | MetaError::Unreachable(_) => complain(EXIT_NOT_DONE, error),
     })

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use words::{AppInfo, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, PartitionConfiguration, Time};
+use words::{
+    AppInfo, AppTerms, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, PartitionConfiguration, Time,
+};
 
 use crate::admin::{AdminReply, RefusalKind};
 use crate::nodes::Nodes;
@@ -344,7 +346,8 @@ impl MetaCore {
         let Some(app) = self.state.app_of(gpid) else { return };
         let Some(session) = self.nodes.session_of(node) else { return };
         let configuration = self.state.configuration(gpid).expect("a partition has a configuration").clone();
-        let message = PartitionConfiguration { gpid, app: app.clone(), configuration };
+        let message =
+            PartitionConfiguration { gpid, app: app.clone(), terms: AppTerms::default(), configuration };
         out.send.push((session, MetaToNode::Configuration(message)));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::AppId;
+use crate::{AppEnvs, AppId};
 
 /// A named, partitioned, replicated service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,17 @@ pub struct AppInfo {
     pub partition_count: u32,
     /// Number of replicas that each partition should have (rDSN's `max_replica_count`).
     pub replica_count: u32,
+}
+
+/// On what terms an app's replicas serve: what operators change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppTerms {
+    /// Raised with every change of the app or of these terms, so that what is late changes nothing.
+    pub revision: u64,
+    /// It was dropped and may be recalled: its replicas serve nobody and keep what they have.
+    pub dropped: bool,
+    /// Its environment.
+    pub envs: AppEnvs,
 }
 
 /// A replica's role, for reports and print.

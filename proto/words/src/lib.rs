@@ -20,6 +20,7 @@
 
 mod app;
 mod configuration;
+mod envs;
 mod ids;
 mod meta_message;
 mod mutation;
@@ -28,8 +29,9 @@ mod record;
 mod reply;
 mod time;
 
-pub use app::{AppInfo, RoleName};
+pub use app::{AppInfo, AppTerms, RoleName};
 pub use configuration::{Configuration, IllegalStep};
+pub use envs::{AppEnvs, BadEnv, Denial, Denied, EnvRules, Limit, Throttle};
 pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
 pub use meta_message::{
     Command, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,

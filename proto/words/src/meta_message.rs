@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppInfo, Ballot, Configuration, Decree, Gpid, Life, NodeId, RoleName};
+use crate::{AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, Life, NodeId, RoleName};
 
 /// What a node says to the meta server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub struct PartitionConfiguration {
     pub gpid: Gpid,
     /// Its app.
     pub app: AppInfo,
+    /// On what terms it serves.
+    pub terms: AppTerms,
     /// Who.
     pub configuration: Configuration,
 }

@@ -68,6 +68,10 @@ pub enum Refusal {
     StorageUnavailable,
     /// The node's disk is below its watermark (`disk_min_available_space_ratio`); reads go on.
     DiskFull,
+    /// The app's environment allows no more writes just now (`replica.write_throttling`); back off and retry.
+    Throttled,
+    /// The app's environment denies such requests (`replica.deny_client_request`).
+    Denied,
 }
 
 impl Refusal {
@@ -86,13 +90,18 @@ impl Refusal {
             Self::TooLarge { .. } => "too_large",
             Self::StorageUnavailable => "storage_unavailable",
             Self::DiskFull => "disk_full",
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
         }
     }
 
     /// Whether the same request can succeed later, or elsewhere.
     #[must_use]
     pub fn retry_can_help(&self) -> bool {
-        !matches!(self, Self::SessionExpired | Self::SequenceOutOfWindow | Self::TooLarge { .. })
+        !matches!(
+            self,
+            Self::SessionExpired | Self::SequenceOutOfWindow | Self::TooLarge { .. } | Self::Denied
+        )
     }
 }
 
@@ -117,6 +126,8 @@ impl fmt::Display for Refusal {
             Self::DiskFull => {
                 write!(f, "the node's disk is almost full; it takes writes again once there is space")
             }
+            Self::Throttled => write!(f, "more is written than the app's environment allows; retry later"),
+            Self::Denied => write!(f, "the app's environment denies such requests just now"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use words::{AppAnswer, Decree, Envelope, Gpid, MetaToNode, Mutation, MutationId, NodeId, Signature, Write};
@@ -27,6 +28,8 @@ pub enum Event {
         write: Write,
         /// Whom to answer.
         token: Token,
+        /// How long the client waits for the answer, if it says so.
+        patience: Option<Duration>,
     },
     /// A client wants to read.
     Read {

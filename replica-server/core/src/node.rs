@@ -134,8 +134,8 @@ impl NodeCore {
             Event::PeerUnreachable(node) => {
                 self.with_all(now, out, |replica, step| replica.suspect(step, node));
             }
-            Event::Write { gpid, write, token } => {
-                self.with_asked(now, gpid, token, out, |r, step| r.on_write(step, write, token));
+            Event::Write { gpid, write, token, patience } => {
+                self.with_asked(now, gpid, token, out, |r, step| r.on_write(step, write, token, patience));
             }
             Event::Read { gpid, request, token } => {
                 self.with_asked(now, gpid, token, out, |r, step| r.on_read(step, request, token));
@@ -316,12 +316,16 @@ impl NodeCore {
     }
 
     fn on_configuration(&mut self, now: Now, partition: PartitionConfiguration, out: &mut Output) {
-        let PartitionConfiguration { gpid, app, configuration } = partition;
+        let PartitionConfiguration { gpid, app, terms, configuration } = partition;
         if self.replicas.contains_key(&gpid) {
             return self.with(now, gpid, out, |r, step| {
-                r.on_app(app);
-                r.on_configuration(step, &configuration);
+                if r.on_app(step, app, terms) {
+                    r.on_configuration(step, &configuration);
+                }
             });
+        }
+        if terms.dropped {
+            return; // what is not here is not asked for
         }
         if self.removed.get(&gpid).is_some_and(|&ballot| configuration.ballot <= ballot) {
             return; // from before it was removed: this node is no member any more
@@ -332,6 +336,7 @@ impl NodeCore {
             let replica =
                 self.with_step(now, out, |step| Replica::create_first(step, gpid, app, configuration));
             self.insert(replica);
+            self.with(now, gpid, out, |replica, _| replica.take_terms(terms));
         } else if configuration.is_member(self.identity.node) {
             self.insert(Replica::lost(gpid, app, configuration));
         }

@@ -162,7 +162,10 @@ impl World<'_> {
         trace!(self, self.machines[machine].disk.node, "<- {op} attempt {attempt} as {token}");
         let event = match request {
             Sent::Read { gpid, request } => Event::Read { gpid, request, token },
-            Sent::Write { gpid, write } => Event::Write { gpid, write, token },
+            Sent::Write { gpid, write } => {
+                let patience = Some(self.plan.habits.patience);
+                Event::Write { gpid, write, token, patience }
+            }
         };
         self.hand_in(machine, event);
         Ok(())

@@ -502,7 +502,7 @@ impl std::fmt::Display for Short<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Event::Message(envelope) => write!(f, "{envelope}"),
-            Event::Write { gpid, write, token } => {
+            Event::Write { gpid, write, token, .. } => {
                 write!(f, "write {gpid} {:?} {:?} as {token}", write.kind, write.session)
             }
             Event::Applied { gpid, decree, .. } => write!(f, "applied {gpid} {decree}"),

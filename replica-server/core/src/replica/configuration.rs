@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use words::{AppInfo, Command, Configuration, NodeId, NodeToMeta, Proposal, Signature, Time};
+use words::{AppInfo, AppTerms, Command, Configuration, NodeId, NodeToMeta, Proposal, Signature, Time};
 
 use super::primary::Primary;
 use super::progress::Progress;
@@ -47,9 +47,33 @@ impl Replica {
         }
     }
 
-    /// The app as the meta server describes it now: its number of replicas can change (§3.6).
-    pub(crate) fn on_app(&mut self, app: AppInfo) {
-        self.app = app;
+    /// The app as the meta server describes it now: its number of replicas can change (§3.6), and its terms.
+    /// Returns whether there is a part to play in it. What is older than what is known, say from a meta server that
+    /// was deposed, says nothing about the app; its configuration is judged by its ballot.
+    pub(crate) fn on_app(&mut self, step: &mut Step<'_>, app: AppInfo, terms: AppTerms) -> bool {
+        if terms.revision >= self.terms.revision {
+            self.app = app;
+            self.take_terms(terms);
+            if self.terms.dropped {
+                self.rest(step);
+            }
+        }
+        !self.terms.dropped
+    }
+
+    pub(crate) fn take_terms(&mut self, terms: AppTerms) {
+        self.throttling.set(terms.envs.rules(), self.app.partition_count);
+        self.terms = terms;
+    }
+
+    /// The app was dropped: nobody is served, and all that is here stays as it is, its ballot too. If it is recalled
+    /// this replica goes on like one that was restarted (§7.4).
+    fn rest(&mut self, step: &mut Step<'_>) {
+        self.deferred = None;
+        if matches!(self.role, Role::Primary(_) | Role::Secondary) && self.is_ready() {
+            self.leave_primary(step);
+            self.set_role(Role::Inactive);
+        }
     }
 
     /// What could not be acted on can be now.

@@ -3,20 +3,25 @@
 //! | file | what |
 //! | --- | --- |
 //! | `secondary.rs` | taking prepares: identity check, raise or replace, acknowledging (§3.2, §4.6) |
-//! | `primary.rs` | ordering writes, commits, reads (§3, §5.3) |
+//! | `requests.rs` | what becomes of a client's request (§3.5, §5.3) |
+//! | `primary.rs` | ordering writes, commits (§3) |
 //! | `configuration.rs` | changing roles, reconciliation, proposals, handover (§4, §5.5) |
 //! | `teaching.rs`, `learning.rs` | the two sides of learning (§6) |
+//! | `throttle.rs`, `held.rs` | slowing writers down and turning requests away, by the app's environment |
 //! | `lease.rs` | granting leases and holding them, for one partition (§5) |
 //! | `storage.rs` | creation, removal, checkpoints (§4.8, §7.5) |
 
 mod configuration;
+mod held;
 mod learning;
 mod lease;
 mod primary;
 mod progress;
+mod requests;
 mod secondary;
 mod storage;
 mod teaching;
+mod throttle;
 
 pub(crate) use secondary::refuse_unable;
 
@@ -24,8 +29,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use words::{
-    AppInfo, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck, Record,
-    ReplicaReport, RoleName, Signature, Time,
+    AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck,
+    Record, ReplicaReport, RoleName, Signature, Time,
 };
 
 use crate::LogSequence;
@@ -36,12 +41,15 @@ use crate::step::Step;
 use learning::Learner;
 use lease::Grant;
 use primary::Primary;
+use throttle::Throttling;
 
 /// One replica of one partition.
 #[derive(Debug)]
 pub struct Replica {
     gpid: Gpid,
     app: AppInfo,
+    terms: AppTerms,
+    throttling: Throttling,
     presence: Presence,
     role: Role,
     /// The highest ballot that this replica has seen.
@@ -136,6 +144,8 @@ impl Replica {
         Self {
             gpid,
             app,
+            terms: AppTerms::default(),
+            throttling: Throttling::default(),
             presence,
             role,
             ballot: Ballot::default(),

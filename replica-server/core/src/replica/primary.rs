@@ -1,25 +1,22 @@
-//! What a primary does with client requests, prepares and acknowledgements (§3, §5.3).
+//! What a primary does with prepares and acknowledgements (§3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use words::{
     AppAnswer, Ballot, Decree, Mutation, MutationId, NodeId, PeerMessage, Prepare, PrepareAck,
     PrepareRefused, Refusal, Reply, Signature, Time, Write,
 };
 
 use super::configuration::{Handover, PendingProposal};
+use super::held::Held;
 use super::progress::Progress;
 use super::teaching::Teaching;
 use super::{Replica, Role};
 use crate::prepare_list::Offer;
 use crate::prepare_list::TailBounds;
 use crate::step::Step;
-use crate::{ReadTask, Settings, Token, WriteAnswer};
-
-/// Payload that may wait, in batches: a few large writes fill the queue as many small ones do.
-const QUEUED_BATCHES: usize = 16;
+use crate::{Settings, Token, WriteAnswer};
 
 /// What only a primary has.
 #[derive(Debug)]
@@ -43,9 +40,11 @@ pub(super) struct Primary {
     /// Reconciled: reads are served, members are added, the role can be handed over.
     pub(super) ready: bool,
     /// Writes that wait for a place in the window.
-    waiting: VecDeque<(Write, Token)>,
+    pub(super) waiting: VecDeque<(Write, Token)>,
     /// Bytes of payload in them.
-    waiting_bytes: usize,
+    pub(super) waiting_bytes: usize,
+    /// What is not to go on yet.
+    pub(super) held: Held,
     /// Who waits for the answers to which decree.
     tokens: VecDeque<(Decree, Vec<Token>)>,
     /// Timestamps of one tenure never fall (§3.7).
@@ -67,6 +66,7 @@ impl Primary {
             ready: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            held: Held::default(),
             tokens: VecDeque::new(),
             last_timestamp_us: 0,
             handover: None,
@@ -99,66 +99,6 @@ impl Primary {
 }
 
 impl Replica {
-    pub(crate) fn on_write(&mut self, step: &mut Step<'_>, write: Write, token: Token) {
-        let refusal = self.refuse_write(step, &write);
-        match (refusal, &mut self.role) {
-            (None, Role::Primary(primary)) => {
-                primary.waiting_bytes += write.payload.len();
-                primary.waiting.push_back((write, token));
-            }
-            (refusal, _) => {
-                let refusal = refusal.unwrap_or(Refusal::NotReady);
-                step.out.replies.push((token, Reply::Refused(refusal)));
-            }
-        }
-    }
-
-    fn refuse_write(&self, step: &Step<'_>, write: &Write) -> Option<Refusal> {
-        let Role::Primary(primary) = &self.role else { return Some(self.not_primary(step)) };
-        let limit = step.settings.max_write_bytes;
-        if write.payload.len() > limit {
-            Some(Refusal::TooLarge { limit: limit as u64 })
-        } else if primary.handover.is_some() {
-            Some(Refusal::NotReady)
-        } else if primary.waiting.len() >= step.settings.queue
-            || primary.waiting_bytes >= step.settings.batch_bytes * QUEUED_BATCHES
-        {
-            Some(Refusal::Busy)
-        } else if self.storage_is_stuck(step) {
-            Some(Refusal::StorageUnavailable)
-        } else if step.disk_is_low {
-            Some(Refusal::DiskFull)
-        } else if self.is_too_small(step.settings) {
-            Some(Refusal::NotEnoughReplicas)
-        } else {
-            None
-        }
-    }
-
-    fn not_primary(&self, step: &Step<'_>) -> Refusal {
-        let primary = self.believed_primary().filter(|&node| node != step.me);
-        Refusal::NotPrimary { ballot: self.ballot, primary }
-    }
-
-    /// Whether there are fewer replicas than a write needs (§3.6); an app that wants fewer than that needs no
-    /// more than it wants. A suspect counts: suspicion only leads to a proposal (§5.6).
-    fn is_too_small(&self, settings: &Settings) -> bool {
-        let needed = settings.mutation_2pc_min_replica_count.min(self.app.replica_count as usize);
-        matches!(&self.role, Role::Primary(primary) if primary.members.len() + 1 < needed)
-    }
-
-    pub(crate) fn on_read(&mut self, step: &mut Step<'_>, request: Bytes, token: Token) {
-        let refusal = match &self.role {
-            Role::Primary(primary) if !primary.ready => Refusal::NotReady,
-            Role::Primary(primary) if !primary.leases_cover(step.now.time) => Refusal::NoLease,
-            Role::Primary(_) => {
-                return step.out.reads.push(ReadTask { gpid: self.gpid, request, token });
-            }
-            _ => self.not_primary(step),
-        };
-        step.out.replies.push((token, Reply::Refused(refusal)));
-    }
-
     /// All events that waited were taken: what clients wrote becomes mutations (§3.1).
     pub(crate) fn flush(&mut self, step: &mut Step<'_>) {
         // Whoever left, member or learner, nobody waits for any more.
@@ -394,6 +334,8 @@ impl Replica {
         let refusal = Reply::Refused(self.not_primary(step));
         let waiting = primary.waiting.into_iter().map(|(_, token)| (token, refusal.clone()));
         step.out.replies.extend(waiting);
+        let held = primary.held.into_tokens().map(|token| (token, refusal.clone()));
+        step.out.replies.extend(held);
         for token in primary.tokens.into_iter().flat_map(|(_, tokens)| tokens) {
             step.out.replies.push((token, Reply::Unknown));
         }
@@ -408,10 +350,11 @@ impl Replica {
         let lease = if primary.wait_until > Time::default() { primary.wait_until } else { Time::NEVER };
         let proposal = primary.proposal.as_ref().map_or(Time::NEVER, |proposal| proposal.resend_at);
         let handover = primary.handover.as_ref().map_or(Time::NEVER, |handover| handover.deadline);
-        members.min(learners).min(lease).min(proposal).min(handover)
+        members.min(learners).min(lease).min(proposal).min(handover).min(primary.held.deadline())
     }
 
     pub(super) fn primary_on_time(&mut self, step: &mut Step<'_>) {
+        self.release_held(step);
         self.retry_prepares(step);
         self.teaching_on_time(step);
         self.proposals_on_time(step);

@@ -8,9 +8,9 @@ use replica_core::{
     Event, Identity, NodeCore, Output, Recovered, RecoveredApp, Replay, Replica, Settings, Work,
 };
 use words::{
-    AddLearner, AppId, AppInfo, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat, LearnFromList,
-    Life, MetaToNode, Mutation, MutationId, NodeId, NodeToMeta, Now, PartitionConfiguration, PeerMessage,
-    Prepare, Record, Signature, Time,
+    AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat,
+    LearnFromList, Life, MetaToNode, Mutation, MutationId, NodeId, NodeToMeta, Now, PartitionConfiguration,
+    PeerMessage, Prepare, Record, Signature, Time,
 };
 
 use crate::harness::GPID;
@@ -160,7 +160,8 @@ impl Alone {
     pub(crate) fn configuration(&mut self, ballot: u64, primary: NodeId, secondaries: &[NodeId]) {
         let (ballot, secondaries) = (Ballot(ballot), secondaries.to_vec());
         let configuration = Configuration { ballot, primary: Some(primary), secondaries };
-        let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };
+        let partition =
+            PartitionConfiguration { gpid: GPID, app: app(), terms: AppTerms::default(), configuration };
         self.meta(MetaToNode::Configuration(partition));
     }
 

@@ -11,8 +11,8 @@ use replica_core::{
 };
 use replicated_app::{ApplyMode, Batch, CheckpointJob, LearnState, ReplicatedApp};
 use words::{
-    AppAnswer, AppId, AppInfo, Command, Configuration, Decree, Gpid, Life, MetaToNode, MutationId, NodeId,
-    NodeToMeta, Now, PartitionConfiguration, Record, Reply, RoleName, Time, Write, WriteKind,
+    AppAnswer, AppId, AppInfo, AppTerms, Command, Configuration, Decree, Gpid, Life, MetaToNode, MutationId,
+    NodeId, NodeToMeta, Now, PartitionConfiguration, Record, Reply, RoleName, Time, Write, WriteKind,
 };
 
 pub(crate) const GPID: Gpid = Gpid::new(1, 0);
@@ -76,7 +76,7 @@ pub(crate) struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     pub(crate) configuration: Configuration,
     now: Time,
-    replies: BTreeMap<u64, Reply>,
+    pub(crate) replies: BTreeMap<u64, Reply>,
     next_token: u64,
     /// Whether the prepare log can be read for learners.
     pub(crate) log_readable: bool,
@@ -98,6 +98,8 @@ pub(crate) struct Cluster {
     pub(crate) creations_fail: usize,
     /// What this node sends arrives so much later.
     pub(crate) slow: Option<(NodeId, Duration)>,
+    /// On what terms the app serves.
+    pub(crate) terms: AppTerms,
     held: VecDeque<(Time, NodeId, Event)>,
 }
 
@@ -129,6 +131,7 @@ impl Cluster {
             fetch_hangs: false,
             creations_fail: 0,
             slow: None,
+            terms: AppTerms::default(),
             held: VecDeque::new(),
         };
         for node in (1..=count).map(NodeId) {
@@ -178,6 +181,13 @@ impl Cluster {
         }
     }
 
+    /// The node starts again with nothing on its disk but who it is.
+    pub(crate) fn lose_everything(&mut self, node: NodeId) {
+        let state = self.nodes.get_mut(&node).unwrap();
+        (state.log, state.durable) = (Vec::new(), None);
+        self.restart(node);
+    }
+
     pub(crate) fn restart(&mut self, node: NodeId) {
         let now = self.now();
         let state = self.nodes.get_mut(&node).unwrap();
@@ -196,8 +206,32 @@ impl Cluster {
     pub(crate) fn write(&mut self, node: NodeId, add: u8) -> Option<Reply> {
         let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from(vec![add]) };
         let token = self.token();
-        self.run(node, Event::Write { gpid: GPID, write, token });
+        self.run(node, Event::Write { gpid: GPID, write, token, patience: None });
         self.replies.remove(&token)
+    }
+
+    /// The replies to so many writes at once, after `span`.
+    pub(crate) fn write_many(
+        &mut self,
+        node: NodeId,
+        count: usize,
+        patience: Duration,
+        span: Duration,
+    ) -> Vec<Option<Reply>> {
+        let tokens: Vec<u64> = (0..count).map(|_| self.token()).collect();
+        for &token in &tokens {
+            let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from(vec![1]) };
+            self.run(node, Event::Write { gpid: GPID, write, token, patience: Some(patience) });
+        }
+        self.pass(span);
+        tokens.iter().map(|token| self.replies.remove(token)).collect()
+    }
+
+    /// The meta server changes the app's terms, and tells everybody.
+    pub(crate) fn change_terms(&mut self, change: impl FnOnce(&mut AppTerms)) {
+        self.terms.revision += 1;
+        change(&mut self.terms);
+        self.push_configuration();
     }
 
     pub(crate) fn read(&mut self, node: NodeId) -> Result<u64, Option<Reply>> {
@@ -280,7 +314,12 @@ impl Cluster {
 
     fn configuration_message(&self) -> MetaToNode {
         let configuration = self.configuration.clone();
-        MetaToNode::Configuration(PartitionConfiguration { gpid: GPID, app: app(), configuration })
+        MetaToNode::Configuration(PartitionConfiguration {
+            gpid: GPID,
+            app: app(),
+            terms: self.terms.clone(),
+            configuration,
+        })
     }
 
     /// Takes one event, and whatever follows from it, until nothing does.

@@ -7,6 +7,7 @@ mod loss;
 mod one_node;
 mod regressions;
 mod rules;
+mod terms;
 
 use std::time::Duration;
 

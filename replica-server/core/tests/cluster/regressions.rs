@@ -170,9 +170,9 @@ mod alone {
 
     use replica_core::{Event, Identity, NodeCore, Output, Recovered, RecoveredApp, Replay, Settings, Work};
     use words::{
-        AddLearner, AppId, AppInfo, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat, Life,
-        MetaToNode, Mutation, MutationId, NodeId, Now, PartitionConfiguration, PeerMessage, Prepare, Record,
-        RoleName, Signature, Time,
+        AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat,
+        Life, MetaToNode, Mutation, MutationId, NodeId, Now, PartitionConfiguration, PeerMessage, Prepare,
+        Record, RoleName, Signature, Time,
     };
 
     use crate::harness::GPID;
@@ -297,7 +297,8 @@ mod alone {
         node.from(LEADER, add_learner(5));
         let configuration =
             Configuration { ballot: Ballot(6), primary: Some(LEADER), secondaries: vec![NodeId(3), ME] };
-        let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };
+        let partition =
+            PartitionConfiguration { gpid: GPID, app: app(), terms: AppTerms::default(), configuration };
         node.run(Event::Meta(MetaToNode::Configuration(partition)));
         assert_eq!(
             node.core.replica(GPID).unwrap().role(),
@@ -404,7 +405,8 @@ mod alone {
         log.iter().for_each(|record| replay.on_record(record));
         let mut node = Alone::new(replay.finish(Vec::new()));
         let configuration = Configuration { ballot: Ballot(1), primary: Some(ME), secondaries: vec![] };
-        let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };
+        let partition =
+            PartitionConfiguration { gpid: GPID, app: app(), terms: AppTerms::default(), configuration };
         node.run(Event::Meta(MetaToNode::Configuration(partition)));
         assert!(node.core.replica(GPID).is_none());
     }
@@ -429,7 +431,8 @@ mod alone {
         replay.damaged(GPID, "its prepare log is damaged");
         let mut node = Alone::new(replay.finish(Vec::new()));
         let configuration = Configuration { ballot: Ballot(1), primary: Some(ME), secondaries: vec![] };
-        let partition = PartitionConfiguration { gpid: GPID, app: app(), configuration };
+        let partition =
+            PartitionConfiguration { gpid: GPID, app: app(), terms: AppTerms::default(), configuration };
         node.run(Event::Meta(MetaToNode::Configuration(partition)));
         assert_eq!(node.core.replica(GPID).unwrap().role(), RoleName::Error, "never created empty (§4.8)");
     }
