@@ -1,8 +1,8 @@
 //! `Admin`: what operators ask.
 
 use meta_core::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, NodeStatus,
-    PartitionStatus, ProposalKind, RefusalKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, Level, LevelStatus,
+    NodeStatus, PartitionStatus, ProposalKind, RefusalKind,
 };
 use proto::node_bytes;
 use proto::pb::{self, admin_server::Admin};
@@ -17,9 +17,9 @@ impl Admin for Services {
         _: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesReply>, Status> {
         match self.ask(AdminRequest::ListNodes).await? {
-            AdminReply::Nodes(nodes) => {
+            AdminReply::Nodes { nodes, level } => {
                 let nodes = nodes.into_iter().map(node_status).collect();
-                Ok(Response::new(pb::ListNodesReply { nodes }))
+                Ok(Response::new(pb::ListNodesReply { nodes, level: Some(level_status(level)) }))
             }
             other => Err(refused(other)),
         }
@@ -30,9 +30,9 @@ impl Admin for Services {
         _: Request<pb::ListAppsRequest>,
     ) -> Result<Response<pb::ListAppsReply>, Status> {
         match self.ask(AdminRequest::ListApps).await? {
-            AdminReply::Apps(apps) => {
+            AdminReply::Apps { apps, level } => {
                 let apps = apps.into_iter().map(app_status).collect();
-                Ok(Response::new(pb::ListAppsReply { apps }))
+                Ok(Response::new(pb::ListAppsReply { apps, level: Some(level_status(level)) }))
             }
             other => Err(refused(other)),
         }
@@ -44,11 +44,12 @@ impl Admin for Services {
     ) -> Result<Response<pb::DescribeAppReply>, Status> {
         let name = request.into_inner().name;
         match self.ask(AdminRequest::DescribeApp { name }).await? {
-            AdminReply::App(AppDescription { app, partitions, nodes }) => {
+            AdminReply::App(AppDescription { app, partitions, nodes, level }) => {
                 Ok(Response::new(pb::DescribeAppReply {
                     app: Some(app.into()),
                     partitions: partitions.into_iter().map(partition_status).collect(),
                     nodes: nodes.into_iter().map(Into::into).collect(),
+                    level: Some(level_status(level)),
                 }))
             }
             other => Err(refused(other)),
@@ -114,6 +115,29 @@ impl Admin for Services {
         let gpid = gpid.ok_or_else(no_partition)?.into();
         self.accepted(AdminRequest::Balance { gpid, kind, from, to }).await
     }
+
+    async fn get_level(&self, _: Request<pb::GetLevelRequest>) -> Result<Response<pb::Level>, Status> {
+        match self.ask(AdminRequest::GetLevel).await? {
+            AdminReply::Level(level) => Ok(Response::new(level_status(level))),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn set_level(
+        &self,
+        request: Request<pb::SetLevelRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let level: Level = request.into_inner().level.parse().map_err(invalid)?;
+        self.accepted(AdminRequest::SetLevel { level }).await
+    }
+
+    async fn black_list(
+        &self,
+        request: Request<pb::BlackListRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::BlackListRequest { node, listed } = request.into_inner();
+        self.accepted(AdminRequest::BlackList { node, listed }).await
+    }
 }
 
 impl Services {
@@ -155,7 +179,12 @@ fn node_status(status: NodeStatus) -> pb::NodeStatus {
         secondaries: status.secondaries,
         silent_ms: status.silent_ms,
         disk: Some(status.disk.into()),
+        black_listed: status.black_listed,
     }
+}
+
+fn level_status(LevelStatus { level, set, why }: LevelStatus) -> pb::Level {
+    pb::Level { level: level.to_string(), set: set.to_string(), why }
 }
 
 fn app_status(summary: AppSummary) -> pb::AppStatus {

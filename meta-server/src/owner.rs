@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use meta_core::{
     AdminReply, AdminRequest, AdminToken, AppRoute, Change, Command, MetaCore, MetaEvent, MetaOutput,
-    MetaSettings, MetaState, SessionId,
+    MetaSettings, MetaState, SessionId, WallTime,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 use words::{MetaToNode, NodeToMeta};
 
-use crate::clock::now;
+use crate::clock::{now, wall_time};
 use crate::options::FirstApp;
 use crate::storage::{Storage, StorageError};
 
@@ -167,9 +167,10 @@ impl Owner {
         loop {
             while !self.out.commit.is_empty() {
                 let commands = std::mem::take(&mut self.out.commit);
-                self.make_durable(&commands).await?;
+                let at = wall_time();
+                self.make_durable(&commands, at).await?;
                 for command in commands {
-                    self.step(MetaEvent::Committed { command });
+                    self.step(MetaEvent::Committed { command, at });
                 }
             }
             for (token, reply) in self.out.replies.drain(..) {
@@ -184,10 +185,10 @@ impl Owner {
         }
     }
 
-    async fn make_durable(&mut self, commands: &[Command]) -> Result<(), StorageError> {
+    async fn make_durable(&mut self, commands: &[Command], at: WallTime) -> Result<(), StorageError> {
         let mut changes: Vec<Change> = vec![];
         for command in commands {
-            match self.durable.apply(command) {
+            match self.durable.apply(command, at) {
                 Ok(changed) => {
                     narrate(&self.durable, command);
                     changes.extend(changed);
@@ -228,6 +229,11 @@ fn narrate(state: &MetaState, command: &Command) {
         Command::SetReplicaCount { name, count } => info!("app `{name}`: {count} replicas wanted"),
         Command::AcceptLoss { gpid, configuration, cause } => {
             info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
+        }
+        Command::SetLevel(level) => info!("the level is {level}: {}", level.leaves_out()),
+        Command::BlackList { node, listed } => {
+            let what = if *listed { "is on" } else { "is not on" };
+            info!("{}", state.with_names(&format!("{node} {what} the black list")));
         }
         Command::RegisterNode(node) => info!("{} is {} at {}", node.node, node.name, node.address),
     }

@@ -18,6 +18,8 @@ const NAME_KEY: &[u8] = b"name";
 const APP: &[u8] = b"app/";
 const PARTITION: &[u8] = b"partition/";
 const NODE: &[u8] = b"node/";
+const LEVEL_KEY: &[u8] = b"level";
+const BLACK_LIST_KEY: &[u8] = b"black_list";
 
 /// Why the state can't be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +196,8 @@ fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
         Change::App(app) => postcard::to_stdvec(app),
         Change::Configuration { configuration, .. } => postcard::to_stdvec(configuration),
         Change::Node(address) => postcard::to_stdvec(address),
+        Change::Level(level) => postcard::to_stdvec(level),
+        Change::BlackList(nodes) => postcard::to_stdvec(nodes),
     };
     let key = match change {
         Change::App(app) => [APP, &app.info.id.0.to_be_bytes()].concat(),
@@ -201,11 +205,18 @@ fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
             [PARTITION, &gpid.app.0.to_be_bytes(), &gpid.partition.to_be_bytes()].concat()
         }
         Change::Node(address) => [NODE, &address.node.0.to_be_bytes()].concat(),
+        Change::Level(_) => LEVEL_KEY.to_vec(),
+        Change::BlackList(_) => BLACK_LIST_KEY.to_vec(),
     };
     (key, value.expect("plain values always serialise"))
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
+    match key {
+        LEVEL_KEY => return postcard::from_bytes(value).ok().map(Change::Level),
+        BLACK_LIST_KEY => return postcard::from_bytes(value).ok().map(Change::BlackList),
+        _ => {}
+    }
     if let Some(id) = key.strip_prefix(APP) {
         let app: AppRecord = postcard::from_bytes(value).ok()?;
         return (app.info.id.0.to_be_bytes() == *id).then_some(Change::App(app));
@@ -225,7 +236,7 @@ fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use forgetful::{Recorder, can_mount};
-    use meta_core::AppStatus;
+    use meta_core::{AppStatus, Level};
     use words::{AppInfo, Ballot, NodeId};
 
     use super::*;
@@ -242,6 +253,8 @@ mod tests {
             Change::Configuration { gpid: Gpid::new(7, 0), configuration: Configuration::default() },
             Change::Configuration { gpid: Gpid::new(7, 1), configuration },
             Change::Node(NodeAddress { node, name, address }),
+            Change::Level(Level::Steady),
+            Change::BlackList([node].into()),
         ]
     }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use words::{AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
 
+use crate::{Level, LevelStatus};
+
 /// A request of the cluster's administration. Nodes are named by name, address or id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
@@ -69,6 +71,20 @@ pub enum AdminRequest {
         /// To which node.
         to: String,
     },
+    /// How much the meta server does by itself.
+    GetLevel,
+    /// The meta server shall do so much by itself.
+    SetLevel {
+        /// How much.
+        level: Level,
+    },
+    /// A node shall get no new replicas, or may have them again.
+    BlackList {
+        /// The node.
+        node: String,
+        /// Whether it shall be on the list.
+        listed: bool,
+    },
 }
 
 /// A step of reconfiguration, by rDSN's names.
@@ -132,7 +148,7 @@ const BALANCES: [(&str, BalanceKind); 3] = [
     ("copy_sec", BalanceKind::CopySecondary),
 ];
 
-fn by_name<T: Copy>(table: &[(&'static str, T)], given: &str) -> Result<T, UnknownKind> {
+pub(crate) fn by_name<T: Copy>(table: &[(&'static str, T)], given: &str) -> Result<T, UnknownKind> {
     let found = table.iter().find(|(name, _)| *name == given).map(|&(_, kind)| kind);
     found.ok_or_else(|| UnknownKind {
         given: given.to_owned(),
@@ -160,16 +176,28 @@ impl FromStr for BalanceKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminReply {
     /// To [`AdminRequest::ListNodes`].
-    Nodes(Vec<NodeStatus>),
+    Nodes {
+        /// By id.
+        nodes: Vec<NodeStatus>,
+        /// What the meta server does by itself.
+        level: LevelStatus,
+    },
     /// To [`AdminRequest::ListApps`].
-    Apps(Vec<AppSummary>),
+    Apps {
+        /// By number.
+        apps: Vec<AppSummary>,
+        /// What the meta server does by itself.
+        level: LevelStatus,
+    },
+    /// To [`AdminRequest::GetLevel`].
+    Level(LevelStatus),
     /// To [`AdminRequest::DescribeApp`].
     App(AppDescription),
     /// To [`AdminRequest::CreateApp`]: it is durable.
     Created(AppInfo),
     /// To [`AdminRequest::DropApp`]: it is durable.
     Dropped,
-    /// To a proposal, a balancing action, a replica count or a declared loss: what will happen, for people.
+    /// To any other request for a change: what will happen, for people.
     Accepted(String),
     /// Nothing was done.
     Refused(AdminRefusal),
@@ -214,6 +242,8 @@ pub struct NodeStatus {
     pub silent_ms: u64,
     /// The file system of its data directory, as its last beacon said.
     pub disk: DiskSpace,
+    /// It gets no new replicas.
+    pub black_listed: bool,
 }
 
 /// One app in a list.
@@ -236,6 +266,8 @@ pub struct AppDescription {
     pub partitions: Vec<PartitionStatus>,
     /// Every node that is named in `partitions`.
     pub nodes: Vec<NodeAddress>,
+    /// What the meta server does by itself.
+    pub level: LevelStatus,
 }
 
 /// One partition, as the meta server sees it.

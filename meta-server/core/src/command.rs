@@ -1,11 +1,17 @@
 //! Commands in, changes out: what the meta server's durable state is asked to do, and what comes of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use words::{AppInfo, Configuration, Gpid, IllegalStep, NodeAddress, NodeId};
 
-use crate::{MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS};
+use crate::{Level, MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS};
+
+/// The time of day, in milliseconds since 1970: for people to read, and for what is kept for days. Whoever leads
+/// gives it to a command before that is made durable, so that all meta servers apply it with the same one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WallTime(pub u64);
 
 /// One change of the durable state, to be made durable on a majority of meta servers before anyone hears of it
 /// (§4.1).
@@ -54,6 +60,15 @@ pub enum Command {
         /// Why, for people.
         cause: String,
     },
+    /// The meta server shall do so much by itself.
+    SetLevel(Level),
+    /// A node gets no new replicas, or may have them again.
+    BlackList {
+        /// The node.
+        node: NodeId,
+        /// Whether it is on the list from now on.
+        listed: bool,
+    },
 }
 
 /// Whether an app is there.
@@ -88,6 +103,10 @@ pub enum Change {
     },
     /// A node can be reached here now.
     Node(NodeAddress),
+    /// The meta server does so much by itself.
+    Level(Level),
+    /// These nodes get no new replicas.
+    BlackList(BTreeSet<NodeId>),
 }
 
 /// Why a command is refused; nothing changed.

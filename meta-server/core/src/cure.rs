@@ -244,6 +244,7 @@ impl MetaCore {
         let replica_count = app.replica_count as usize;
         View {
             now,
+            level: self.level(),
             replica_count,
             enough: self.settings.mutation_2pc_min_replica_count.min(replica_count),
             replica_assign_delay: self.settings.replica_assign_delay,
@@ -273,6 +274,7 @@ impl MetaCore {
             leaving: entry.leaving,
             replaced: entry.replaced,
             disk_is_low: entry.disk.is_low,
+            black_listed: self.state.is_black_listed(node),
             replica,
             primaries: entry.leads.len(),
             replicas: entry.member_of.len() + entry.joining.len(),

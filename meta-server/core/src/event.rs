@@ -2,7 +2,7 @@
 
 use words::{MetaToNode, NodeToMeta};
 
-use crate::{AdminReply, AdminRequest, Command};
+use crate::{AdminReply, AdminRequest, Command, WallTime};
 
 /// Names one session with one node; the shell never uses a number twice.
 pub type SessionId = u64;
@@ -34,6 +34,8 @@ pub enum MetaEvent {
     Committed {
         /// The command.
         command: Command,
+        /// The time that it was given when it was made durable.
+        at: WallTime,
     },
     /// An operator asks for something.
     Admin {

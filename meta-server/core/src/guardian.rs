@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use words::{Ballot, Command as Order, Configuration, Decree, NodeId, RoleName, Time};
 
+use crate::Level;
 use crate::plan::Goal;
 
 /// Whether a node can be counted on.
@@ -51,6 +52,8 @@ pub(crate) struct NodeView {
     pub(crate) replaced: bool,
     /// Its disk is below its watermark: it takes no client's writes and no new replicas.
     pub(crate) disk_is_low: bool,
+    /// Operators want nothing new on it.
+    pub(crate) black_listed: bool,
     /// Its replica.
     pub(crate) replica: Replica,
     /// Partitions that it leads.
@@ -64,6 +67,8 @@ pub(crate) struct NodeView {
 pub(crate) struct View<'a> {
     /// The time.
     pub(crate) now: Time,
+    /// How much is done without being asked.
+    pub(crate) level: Level,
     /// How many replicas there should be.
     pub(crate) replica_count: usize,
     /// With fewer members than this writes are refused.
@@ -115,7 +120,8 @@ pub(crate) struct Decision {
 type Rule = fn(&View<'_>) -> Option<Decision>;
 
 /// From the most to the least urgent. No rule below `primary_is_suspected` is reached without a live primary.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
+    level_forbids_cures,
     new_partition,
     primary_is_lost,
     primary_is_suspected,
@@ -133,6 +139,17 @@ pub(crate) fn decide(view: &View<'_>) -> Decision {
 
 fn decision(action: Action, reason: String) -> Option<Decision> {
     Some(Decision { action, reason })
+}
+
+/// Below `steady` only what an operator asks for is done.
+fn level_forbids_cures(view: &View<'_>) -> Option<Decision> {
+    if view.level >= Level::Steady {
+        return None;
+    }
+    if view.primary().is_some_and(|primary| primary.standing == Standing::Alive) && view.goal.is_some() {
+        return operator_wants(view);
+    }
+    decision(Action::Nothing, format!("the level is {}: {}", view.level, view.level.leaves_out()))
 }
 
 /// A partition begins with one member; the others join by learning (§4.8). Primaries are spread evenly, so while
@@ -258,7 +275,8 @@ fn all_is_well(view: &View<'_>) -> Option<Decision> {
 /// Whose replicas are not needed any more: broken ones that are no member's, and all that is left over once
 /// every replica that there should be is there and healthy (§4.7).
 pub(crate) fn collectable(view: &View<'_>) -> Vec<NodeId> {
-    let Some(primary) = view.primary().filter(|node| node.serves_as(RoleName::Primary, view)) else {
+    let primary = view.primary().filter(|node| node.serves_as(RoleName::Primary, view));
+    let Some(primary) = primary.filter(|_| view.level >= Level::Steady) else {
         return vec![];
     };
     let healthy = view.configuration.len() >= view.replica_count
@@ -350,12 +368,17 @@ impl NodeView {
         }
     }
 
-    /// Whether it can take a replica. A broken one has to be collected first; on a disk that is almost full there
-    /// is room for what a replica missed, not for another one.
+    /// Whether it can take a replica. On a disk that is almost full there is room for what a replica missed, not for
+    /// another one.
     pub(crate) fn can_join(&self) -> bool {
-        let broken = matches!(self.replica, Replica::Held { role: RoleName::Error, .. });
         let has_room = !self.disk_is_low || matches!(self.replica, Replica::Held { .. });
-        self.standing == Standing::Alive && !self.leaving && !broken && has_room
+        self.is_fit() && has_room && !self.black_listed
+    }
+
+    /// Whether it can be given something to do. A broken replica has to be collected first.
+    pub(crate) fn is_fit(&self) -> bool {
+        let broken = matches!(self.replica, Replica::Held { role: RoleName::Error, .. });
+        self.standing == Standing::Alive && !self.leaving && !broken
     }
 
     fn may_have_data(&self, dropped: &BTreeMap<NodeId, Time>) -> bool {

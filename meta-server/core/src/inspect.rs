@@ -31,6 +31,7 @@ impl MetaCore {
                 secondaries: count(entry.member_of.len() - entry.leads.len()),
                 silent_ms: u64::try_from(now.since(entry.heard).as_millis()).unwrap_or(u64::MAX),
                 disk: entry.disk,
+                black_listed: self.state.is_black_listed(node),
             })
         };
         known.filter_map(status).collect()
@@ -70,7 +71,7 @@ impl MetaCore {
                 p.configuration.members().chain(p.learners.iter().copied()).chain(reported)
             })
             .collect();
-        Some(AppDescription { nodes: self.addresses(&named), app, partitions })
+        Some(AppDescription { nodes: self.addresses(&named), app, partitions, level: self.level_status() })
     }
 
     fn describe(&self, gpid: Gpid, configuration: &Configuration) -> PartitionStatus {

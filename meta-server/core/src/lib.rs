@@ -4,8 +4,9 @@
 //! [`MetaCore`] owns everything. The shell passes what happens to [`MetaCore::step`] and then carries out the
 //! [`MetaOutput`]:
 //!
-//! 1. **Commit** all of `output.commit`: make them durable, in order (later: replicate them by Raft), then hand
-//!    each back as [`MetaEvent::Committed`]. Nothing of them has taken effect before.
+//! 1. **Commit** all of `output.commit`: give each the time of day ([`WallTime`]), make both durable, in order
+//!    (later: replicate them by Raft), then hand each back as [`MetaEvent::Committed`]. Nothing of them has taken
+//!    effect before.
 //! 2. **Send** all of `output.send`. What can't be sent is dropped; the core says it again.
 //! 3. **Answer** all of `output.replies`.
 //!
@@ -21,6 +22,7 @@ mod cure;
 mod event;
 mod guardian;
 mod inspect;
+mod level;
 mod loss;
 mod machine;
 mod messages;
@@ -35,8 +37,9 @@ pub use admin::{
     AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, NodeStatus,
     PartitionStatus, ProposalKind, RefusalKind, UnknownKind,
 };
-pub use command::{AppRecord, AppStatus, Change, Command, Refused};
+pub use command::{AppRecord, AppStatus, Change, Command, Refused, WallTime};
 pub use event::{AdminToken, MetaEvent, MetaOutput, SessionId};
+pub use level::{Level, LevelStatus};
 pub use machine::MetaCore;
 pub use settings::MetaSettings;
 pub use state::{MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, MetaState};

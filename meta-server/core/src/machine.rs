@@ -9,7 +9,7 @@ use words::{
 use crate::admin::{AdminReply, RefusalKind};
 use crate::nodes::Nodes;
 use crate::partition::Partition;
-use crate::{AdminToken, Command, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused};
+use crate::{AdminToken, Command, Level, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused, WallTime};
 
 /// Partitions in one slice of the sweep.
 const SWEEP_SLICE: usize = 256;
@@ -81,7 +81,7 @@ impl MetaCore {
                 }
             }
             MetaEvent::Message { session, message } => self.on_message(now, session, message, out),
-            MetaEvent::Committed { command } => self.on_committed(now, &command, out),
+            MetaEvent::Committed { command, at } => self.on_committed(now, &command, at, out),
             MetaEvent::Admin { token, request } => self.on_admin(now, token, request, out),
             MetaEvent::Tick => self.on_tick(now),
         }
@@ -172,17 +172,17 @@ impl MetaCore {
         cause.clone_into(&mut partition.decision);
     }
 
-    fn on_committed(&mut self, now: Time, command: &Command, out: &mut MetaOutput) {
+    fn on_committed(&mut self, now: Time, command: &Command, at: WallTime, out: &mut MetaOutput) {
         let ours = self.in_flight.pop_front_if(|(ours, _)| ours == command);
         let token = ours.and_then(|(_, token)| token);
         match command {
             Command::CreateApp { name, .. } => {
-                let result = self.state.apply(command).map(|_| self.app_created(name, now));
+                let result = self.state.apply(command, at).map(|_| self.app_created(name, now));
                 reply(token, result, out);
             }
             Command::DropApp { name } => {
                 let app = self.state.app_named(name).map(|app| app.info.clone());
-                let result = self.state.apply(command).map(|_| AdminReply::Dropped);
+                let result = self.state.apply(command, at).map(|_| AdminReply::Dropped);
                 if let (Some(app), Ok(_)) = (app, &result) {
                     self.app_dropped(&app, out);
                 }
@@ -190,21 +190,29 @@ impl MetaCore {
             }
             Command::SetConfiguration { gpid, configuration, cause: _ } => {
                 // Refused if its app was dropped meanwhile; whoever asked is told what holds.
-                let _ = self.reconfigured(now, *gpid, configuration, command, out);
+                let _ = self.reconfigured(now, *gpid, configuration, (command, at), out);
             }
             Command::AcceptLoss { gpid, configuration, cause } => {
                 let accepted = AdminReply::Accepted(self.state.with_names(&format!("{gpid}: {cause}")));
-                let result = self.reconfigured(now, *gpid, configuration, command, out);
+                let result = self.reconfigured(now, *gpid, configuration, (command, at), out);
                 reply(token, result.map(|()| accepted), out);
             }
             Command::SetReplicaCount { name, count } => {
-                let result = self.state.apply(command).map(|_| self.replica_count_set(name, *count, out));
+                let result = self.state.apply(command, at).map(|_| self.replica_count_set(name, *count, out));
                 reply(token, result, out);
             }
             Command::RegisterNode(address) => {
-                if self.state.apply(command).is_ok() {
+                if self.state.apply(command, at).is_ok() {
                     self.node_registered(now, address, out);
                 }
+            }
+            Command::SetLevel(level) => {
+                let result = self.state.apply(command, at).map(|_| self.level_set(*level));
+                reply(token, result, out);
+            }
+            Command::BlackList { node, listed } => {
+                let result = self.state.apply(command, at).map(|_| self.black_list_changed(*node, *listed));
+                reply(token, result, out);
             }
         }
     }
@@ -217,6 +225,21 @@ impl MetaCore {
             self.dirty.insert(gpid);
         }
         AdminReply::Created(info)
+    }
+
+    fn level_set(&mut self, level: Level) -> AdminReply {
+        self.dirty.extend(self.partitions.keys());
+        AdminReply::Accepted(format!("the level is {level}: {}", level.leaves_out()))
+    }
+
+    fn black_list_changed(&mut self, node: NodeId, listed: bool) -> AdminReply {
+        self.mark(node);
+        self.dirty.append(&mut self.starving);
+        let what = match listed {
+            true => "gets no new replicas; those that it has stay",
+            false => "may get replicas again",
+        };
+        AdminReply::Accepted(self.state.with_names(&format!("{node} {what}")))
     }
 
     /// Members are told: how many replicas are enough for a write depends on how many there should be (§3.6).
@@ -269,13 +292,13 @@ impl MetaCore {
         now: Time,
         gpid: Gpid,
         after: &Configuration,
-        command: &Command,
+        (command, at): (&Command, WallTime),
         out: &mut MetaOutput,
     ) -> Result<(), Refused> {
         let Some(before) = self.state.configuration(gpid).cloned() else {
             return Err(Refused::NoSuchPartition(gpid));
         };
-        let result = self.state.apply(command);
+        let result = self.state.apply(command, at);
         let partition = self.partitions.get_mut(&gpid).expect("every partition is known");
         let counted = partition.pending.take().unwrap_or_else(|| before.clone());
         let mut audience = std::mem::take(&mut partition.waiting);

@@ -9,7 +9,7 @@ use words::{
 
 use crate::guardian::Standing;
 use crate::nodes::Beacon;
-use crate::{Command, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
+use crate::{Command, Level, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
 
 impl MetaCore {
     /// A message arrived. Only a beacon can come by a session that is not yet a node's newest one.
@@ -138,7 +138,8 @@ impl MetaCore {
     /// A primary wants the next configuration. It is told what holds, once that is known (§4.2).
     fn on_propose(&mut self, from: NodeId, proposal: Proposal, out: &mut MetaOutput) {
         let Proposal { gpid, node, proposed } = proposal;
-        if self.partitions.get(&gpid).is_none_or(|partition| partition.pending.is_some())
+        if self.level() <= Level::Blind
+            || self.partitions.get(&gpid).is_none_or(|partition| partition.pending.is_some())
             || node != from
             || !self.may_follow(gpid, node, &proposed)
         {

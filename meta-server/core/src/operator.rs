@@ -4,12 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use words::{AppInfo, Gpid, NodeId, Time};
+use words::{AppInfo, Gpid, NodeAddress, NodeId, Time};
 
 use crate::guardian::{Action, NodeView, Standing, View, decide};
 use crate::plan::Goal;
 use crate::{
-    AdminRefusal, AdminReply, AdminRequest, AdminToken, BalanceKind, Command, MetaCore, MetaOutput,
+    AdminRefusal, AdminReply, AdminRequest, AdminToken, BalanceKind, Command, Level, MetaCore, MetaOutput,
     ProposalKind, RefusalKind,
 };
 
@@ -31,9 +31,23 @@ impl MetaCore {
         request: AdminRequest,
         out: &mut MetaOutput,
     ) {
+        if !self.level().allows(&request) {
+            out.replies.push((token, AdminReply::Refused(level_forbids(self.level()))));
+            return;
+        }
         let reply = match request {
-            AdminRequest::ListNodes => AdminReply::Nodes(self.list_nodes(now)),
-            AdminRequest::ListApps => AdminReply::Apps(self.list_apps()),
+            AdminRequest::ListNodes => {
+                AdminReply::Nodes { nodes: self.list_nodes(now), level: self.level_status() }
+            }
+            AdminRequest::ListApps => AdminReply::Apps { apps: self.list_apps(), level: self.level_status() },
+            AdminRequest::GetLevel => AdminReply::Level(self.level_status()),
+            AdminRequest::SetLevel { level } => {
+                return self.commit(Command::SetLevel(level), Some(token), out);
+            }
+            AdminRequest::BlackList { node, listed } => match self.node_called(&node) {
+                Ok(node) => return self.commit(Command::BlackList { node, listed }, Some(token), out),
+                Err(refusal) => AdminReply::Refused(refusal),
+            },
             AdminRequest::DescribeApp { name } => match self.describe_app(&name) {
                 Some(app) => AdminReply::App(app),
                 None => {
@@ -169,6 +183,16 @@ impl MetaCore {
             return Err(forbidden(format!("{node} is a member already: {}", view.configuration)));
         }
         check_fit(target)?;
+        if !target.can_join() && target.disk_is_low {
+            return Err(forbidden(format!(
+                "the disk of {node} is almost full; choose another node, or make room there"
+            )));
+        }
+        if target.black_listed {
+            return Err(forbidden(format!(
+                "{node} is on the black list; `admin node black-list remove` takes it off"
+            )));
+        }
         live_primary(view)?;
         let adding = self.partitions[&gpid].adding.as_ref().map(|adding| adding.node);
         match adding.filter(|&other| other != node) {
@@ -179,22 +203,26 @@ impl MetaCore {
         }
     }
 
-    /// The node of that name, address or id; of several with one name, the one that is alive.
+    /// The node of that name, address or id, as the partition sees it.
     pub(crate) fn resolve<'v>(&self, given: &str, view: &'v View<'_>) -> Checked<&'v NodeView> {
-        let is_meant = |view: &&NodeView| {
-            let address = self.state.node(view.node);
-            address.is_some_and(|address| address.name == given || address.address == given)
-                || view.node.to_string() == given
-                || format!("{:032x}", view.node.0) == given.replace('-', "")
+        let node = self.node_called(given)?;
+        view.node(node).ok_or_else(|| no_such_node(given))
+    }
+
+    /// The node of that name, address or id; of several with one name, the one that is alive.
+    pub(crate) fn node_called(&self, given: &str) -> Checked<NodeId> {
+        let is_meant = |address: &&NodeAddress| {
+            address.name == given
+                || address.address == given
+                || address.node.to_string() == given
+                || format!("{:032x}", address.node.0) == given.replace('-', "")
         };
-        let meant = view
-            .nodes
-            .iter()
-            .filter(is_meant)
-            .max_by_key(|view| (view.standing == Standing::Alive, !view.replaced));
-        meant.ok_or_else(|| {
-            refusal(RefusalKind::NotFound, format!("no node `{given}`; `admin nodes` lists the nodes"))
-        })
+        let standing = |address: &&NodeAddress| {
+            let entry = self.nodes.get(address.node);
+            entry.map(|entry| (entry.standing() == Standing::Alive, !entry.replaced))
+        };
+        let meant = self.state.nodes().filter(is_meant).max_by_key(standing);
+        meant.map(|address| address.node).ok_or_else(|| no_such_node(given))
     }
 }
 
@@ -281,10 +309,7 @@ fn live_primary(view: &View<'_>) -> Checked<()> {
 pub(crate) fn check_fit(target: &NodeView) -> Checked<()> {
     let node = target.node;
     match target.standing {
-        _ if target.can_join() => Ok(()),
-        Standing::Alive if target.disk_is_low => Err(forbidden(format!(
-            "the disk of {node} is almost full; choose another node, or make room there"
-        ))),
+        _ if target.is_fit() => Ok(()),
         Standing::Alive if target.leaving => {
             Err(forbidden(format!("{node} is stopping; choose another node")))
         }
@@ -301,7 +326,7 @@ pub(crate) fn check_fit(target: &NodeView) -> Checked<()> {
 fn best_secondary(view: &View<'_>) -> Checked<NodeId> {
     let secondaries = view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
     let best = secondaries
-        .filter(|node| node.can_join())
+        .filter(|node| node.is_fit())
         .min_by_key(|node| (node.primaries, Reverse(node.progress()), node.node));
     best.map(|node| node.node)
         .ok_or_else(|| forbidden("no live secondary can take over; add one first (add_secondary)".to_owned()))
@@ -309,6 +334,14 @@ fn best_secondary(view: &View<'_>) -> Checked<NodeId> {
 
 pub(crate) fn refusal(kind: RefusalKind, message: String) -> AdminRefusal {
     AdminRefusal { kind, message }
+}
+
+fn no_such_node(given: &str) -> AdminRefusal {
+    refusal(RefusalKind::NotFound, format!("no node `{given}`; `admin nodes` lists the nodes"))
+}
+
+fn level_forbids(level: Level) -> AdminRefusal {
+    forbidden(format!("the level is {level}: {}; `admin level lively` changes that", level.leaves_out()))
 }
 
 pub(crate) fn forbidden(message: String) -> AdminRefusal {

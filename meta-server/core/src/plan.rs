@@ -49,7 +49,7 @@ impl Goal {
             Self::Primary(node) => (
                 configuration.primary == Some(node),
                 configuration.is_member(node)
-                    && view.node(node).is_some_and(crate::guardian::NodeView::can_join),
+                    && view.node(node).is_some_and(crate::guardian::NodeView::is_fit),
             ),
             Self::Gone(node) => (
                 !configuration.is_member(node) && !view.learners.contains(&node),

@@ -1,11 +1,11 @@
 //! The durable part: what is replicated, and the one place where it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use words::{AppId, AppInfo, Configuration, Gpid, NodeAddress, NodeId};
 
-use crate::{AppRecord, AppStatus, Change, Command, Refused};
+use crate::{AppRecord, AppStatus, Change, Command, Level, Refused, WallTime};
 
 /// The most partitions that an app may have.
 pub const MAX_PARTITIONS: u32 = 4096;
@@ -30,14 +30,18 @@ pub struct MetaState {
     configurations: BTreeMap<Gpid, Configuration>,
     /// Where each node was last reached.
     nodes: BTreeMap<NodeId, NodeAddress>,
+    /// How much the meta server shall do by itself.
+    level: Level,
+    /// Nodes that get no new replicas.
+    black_list: BTreeSet<NodeId>,
 }
 
 impl MetaState {
-    /// Carries out one command, or refuses it and changes nothing.
+    /// Carries out one command, or refuses it and changes nothing. `at` is the time that the leader gave it.
     ///
     /// # Errors
     /// Why the command is refused.
-    pub fn apply(&mut self, command: &Command) -> Result<Vec<Change>, Refused> {
+    pub fn apply(&mut self, command: &Command, _at: WallTime) -> Result<Vec<Change>, Refused> {
         let changes = match command {
             Command::CreateApp { name, app_type, partition_count, replica_count } => {
                 self.create_app(name, app_type, *partition_count, *replica_count)?
@@ -51,6 +55,8 @@ impl MetaState {
             Command::AcceptLoss { gpid, configuration, cause: _ } => {
                 vec![self.accept_loss(*gpid, configuration)?]
             }
+            Command::SetLevel(level) => vec![Change::Level(*level)],
+            Command::BlackList { node, listed } => vec![self.set_black_listed(*node, *listed)?],
         };
         for change in &changes {
             self.put(change.clone());
@@ -71,6 +77,8 @@ impl MetaState {
             Change::Node(address) => {
                 self.nodes.insert(address.node, address);
             }
+            Change::Level(level) => self.level = level,
+            Change::BlackList(nodes) => self.black_list = nodes,
         }
     }
 
@@ -81,7 +89,10 @@ impl MetaState {
             gpid,
             configuration: configuration.clone(),
         });
-        apps.chain(configurations).chain(self.nodes.values().cloned().map(Change::Node))
+        let nodes = self.nodes.values().cloned().map(Change::Node);
+        let level = (self.level != Level::default()).then_some(Change::Level(self.level));
+        let black_list = (!self.black_list.is_empty()).then(|| Change::BlackList(self.black_list.clone()));
+        apps.chain(configurations).chain(nodes).chain(level).chain(black_list)
     }
 
     /// Every app ever created, by number.
@@ -121,6 +132,18 @@ impl MetaState {
     /// Every node ever seen.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeAddress> {
         self.nodes.values()
+    }
+
+    /// How much the meta server shall do by itself, as operators set it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether operators want no new replicas on a node.
+    #[must_use]
+    pub fn is_black_listed(&self, node: NodeId) -> bool {
+        self.black_list.contains(&node)
     }
 
     /// A text for people in which nodes stand by their ids, with their names instead. A name that several nodes
@@ -185,6 +208,19 @@ impl MetaState {
         let app = self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))?;
         let info = AppInfo { replica_count: count, ..app.info.clone() };
         Ok(vec![Change::App(AppRecord { info, status: app.status })])
+    }
+
+    fn set_black_listed(&self, node: NodeId, listed: bool) -> Result<Change, Refused> {
+        if !self.nodes.contains_key(&node) {
+            return Err(Refused::UnknownNode(node));
+        }
+        let mut nodes = self.black_list.clone();
+        if listed {
+            nodes.insert(node)
+        } else {
+            nodes.remove(&node)
+        };
+        Ok(Change::BlackList(nodes))
     }
 
     /// Compare-and-set on the ballot (§4.1): every step of every partition's configuration passes here (S5, S6).

@@ -1,7 +1,7 @@
 //! The durable state by itself: what a command changes, and that a refused one changes nothing. It is the last
 //! to judge, whatever proposed the command.
 
-use meta_core::{Change, Command, MetaState, Refused};
+use meta_core::{Change, Command, MetaState, Refused, WallTime};
 use words::{AppId, Ballot, Configuration, Gpid, IllegalStep, NodeAddress, NodeId};
 
 fn create(name: &str) -> Command {
@@ -33,7 +33,7 @@ fn lose(ballot: u64, primary: u128, secondaries: &[u128]) -> Command {
 fn state(commands: &[Command]) -> MetaState {
     let mut state = MetaState::default();
     for command in commands {
-        state.apply(command).expect("it is legal");
+        state.apply(command, WallTime(7)).expect("it is legal");
     }
     state
 }
@@ -42,8 +42,8 @@ fn state(commands: &[Command]) -> MetaState {
 fn of_two_changes_based_on_one_ballot_the_second_is_refused() {
     let mut state =
         state(&[create("a"), register(1), register(2), register(3), set(1, 1, &[]), set(2, 1, &[2])]);
-    state.apply(&set(3, 2, &[])).expect("the guardian's");
-    let late = state.apply(&set(3, 1, &[2, 3])).expect_err("the primary's");
+    state.apply(&set(3, 2, &[]), WallTime(7)).expect("the guardian's");
+    let late = state.apply(&set(3, 1, &[2, 3]), WallTime(7)).expect_err("the primary's");
     assert_eq!(late, Refused::IllegalStep { gpid: Gpid::new(1, 0), why: IllegalStep::Ballot });
     assert_eq!(state.configuration(Gpid::new(1, 0)).expect("it is there").to_string(), "{3,r2,[]}");
 }
@@ -70,7 +70,7 @@ fn a_refused_command_changes_nothing() {
         (Command::DropApp { name: "b".to_owned() }, Refused::NoSuchApp("b".to_owned())),
     ] {
         let mut state = before.clone();
-        assert_eq!(state.apply(&command), Err(refused), "{command:?}");
+        assert_eq!(state.apply(&command, WallTime(7)), Err(refused), "{command:?}");
         assert_eq!(state, before, "{command:?}");
     }
 }
@@ -79,13 +79,13 @@ fn a_refused_command_changes_nothing() {
 fn a_dropped_app_keeps_its_ballots_and_its_number() {
     let mut state =
         state(&[create("a"), register(1), set(1, 1, &[]), Command::DropApp { name: "a".to_owned() }]);
-    assert_eq!(state.apply(&set(2, 1, &[])), Err(Refused::NoSuchPartition(Gpid::new(1, 0))));
+    assert_eq!(state.apply(&set(2, 1, &[]), WallTime(7)), Err(Refused::NoSuchPartition(Gpid::new(1, 0))));
     assert_eq!(
         state.configuration(Gpid::new(1, 0)).map(|configuration| configuration.ballot),
         Some(Ballot(1))
     );
     assert!(state.app_named("a").is_none());
-    state.apply(&create("a")).expect("the name is free");
+    state.apply(&create("a"), WallTime(7)).expect("the name is free");
     assert_eq!(state.app_named("a").map(|app| app.info.id), Some(AppId(2)));
 }
 
@@ -99,7 +99,7 @@ fn commands_changes_and_values_lead_to_one_state() {
     let mut by_commands = MetaState::default();
     let mut by_changes = MetaState::default();
     for command in &commands {
-        let changes: Vec<Change> = by_commands.apply(command).expect("it is legal");
+        let changes: Vec<Change> = by_commands.apply(command, WallTime(7)).expect("it is legal");
         changes.into_iter().for_each(|change| by_changes.put(change));
     }
     let mut by_values = MetaState::default();

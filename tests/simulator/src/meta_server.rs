@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meta_core::{
     AdminReply, AdminRequest, BalanceKind, Command, MetaCore, MetaEvent, MetaOutput, MetaSettings, MetaState,
+    WallTime,
 };
 use words::{Configuration, Gpid, NodeId};
 
@@ -87,10 +88,10 @@ impl MetaServer {
 
 impl World<'_> {
     /// S5, S6: whatever becomes durable is one legal step from what was.
-    fn make_durable(&mut self, command: &Command) {
+    fn make_durable(&mut self, command: &Command, at: WallTime) {
         if let Command::SetConfiguration { gpid, configuration, cause } = command {
             let before = self.meta.durable.configuration(*gpid).cloned().unwrap_or_default();
-            if self.meta.durable.apply(command).is_ok() {
+            if self.meta.durable.apply(command, at).is_ok() {
                 trace!(self, "meta", "{gpid} {before} -> {configuration}: {cause}");
                 self.truth.on_configuration(*gpid, &before, configuration);
                 self.note_change(&before, configuration);
@@ -101,12 +102,12 @@ impl World<'_> {
                 }
             }
         } else {
-            self.make_another_durable(command);
+            self.make_another_durable(command, at);
         }
     }
 
     /// A refusal changes nothing; the core hears of the command all the same.
-    fn make_another_durable(&mut self, command: &Command) {
+    fn make_another_durable(&mut self, command: &Command, at: WallTime) {
         let before = match command {
             Command::DropApp { name } => self.meta.durable.app_named(name).map(|app| app.info.clone()),
             _ => None,
@@ -115,7 +116,7 @@ impl World<'_> {
             Command::AcceptLoss { gpid, .. } => self.meta.configuration(*gpid).cloned(),
             _ => None,
         };
-        if self.meta.durable.apply(command).is_err() {
+        if self.meta.durable.apply(command, at).is_err() {
             return;
         }
         match command {
@@ -135,6 +136,10 @@ impl World<'_> {
             }
             _ => {}
         }
+    }
+
+    fn wall_time(&self) -> WallTime {
+        WallTime(self.now.0 / 1_000_000)
     }
 
     fn note_change(&mut self, before: &Configuration, after: &Configuration) {
@@ -226,12 +231,13 @@ impl World<'_> {
             return Ok(());
         }
         if let Some(command) = self.meta.committing.pop_front() {
-            self.make_durable(&command);
+            let at = self.wall_time();
+            self.make_durable(&command, at);
             if !self.meta.committing.is_empty() {
                 self.commit_later(epoch);
             }
             self.lose_answer(&command)?;
-            self.step_meta(epoch, MetaEvent::Committed { command });
+            self.step_meta(epoch, MetaEvent::Committed { command, at });
         }
         self.truth.verdict()
     }

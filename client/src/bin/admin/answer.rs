@@ -34,6 +34,13 @@ impl Answer {
         Self { json: json!({ word: what }), text: format!("{word}: {what}") }
     }
 
+    /// People see one more line below it.
+    pub(crate) fn and_below(mut self, line: &str) -> Self {
+        self.text.push('\n');
+        self.text.push_str(line);
+        self
+    }
+
     /// One of the two forms.
     pub(crate) fn show(&self, as_json: bool) -> String {
         if as_json { self.json.to_string() } else { self.text.clone() }

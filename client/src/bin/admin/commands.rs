@@ -5,6 +5,7 @@
 
 mod app;
 mod completions;
+mod level;
 mod loss;
 mod node;
 mod partition;
@@ -18,9 +19,10 @@ use crate::ask::Admin;
 use crate::failure::Failure;
 
 /// The commands, grouped as an operator thinks of them: how `admin --help` shows them.
-pub(crate) const GROUPS: [(&str, &[&str]); 5] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Apps", &["apps", "app", "create", "drop", "replicas"]),
     ("Nodes", &["nodes", "node"]),
+    ("What the meta server does by itself", &["level"]),
     ("Moving replicas by hand", &["propose", "balance"]),
     ("When things are lost", &["accept-loss"]),
     ("This command line", &["completions"]),
@@ -38,6 +40,7 @@ pub(crate) enum Command {
     /// One replica server
     #[command(subcommand)]
     Node(node::Node),
+    Level(level::Level),
     Propose(partition::Propose),
     Balance(partition::Balance),
     AcceptLoss(loss::AcceptLoss),
@@ -55,6 +58,7 @@ impl Command {
             Self::Replicas(command) => command.run(admin).await,
             Self::Nodes(command) => command.run(admin).await,
             Self::Node(command) => command.run(admin).await,
+            Self::Level(command) => command.run(admin).await,
             Self::Propose(command) => command.run(admin).await,
             Self::Balance(command) => command.run(admin).await,
             Self::AcceptLoss(command) => command.run(admin).await,

@@ -1,7 +1,7 @@
 //! The decision table, case by case: what is seen on the left, what is done on the right.
 //!
-//! A node is written as its id and then any of: `dead` (since second 0), `suspected`, `leaving`, `replaced`, `?`
-//! (has not reported), a replica as `role:ballot.prepared`, `x5` (holds five replicas), `p2` (leads two).
+//! A node is written as its id and then any of: `dead` (since second 0), `suspected`, `leaving`, `replaced`,
+//! `black` (listed), `?` (has not reported), a replica as `role:ballot.prepared`, `x5` (holds five replicas), `p2` (leads two).
 
 use super::*;
 
@@ -12,6 +12,7 @@ const NOW: Time = Time(60_000_000_000);
 struct Case {
     configuration: &'static str,
     nodes: &'static str,
+    level: Level,
     goal: Option<Goal>,
     adding: Option<u128>,
     learners: &'static [u128],
@@ -33,6 +34,7 @@ impl Case {
             .collect();
         look(&View {
             now: NOW,
+            level: self.level,
             replica_count: 3,
             enough: 2,
             replica_assign_delay: Duration::from_secs(10),
@@ -100,6 +102,7 @@ fn node(text: &str) -> NodeView {
         leaving: false,
         replaced: false,
         disk_is_low: false,
+        black_listed: false,
         replica: Replica::Absent,
         primaries: 0,
         replicas: 0,
@@ -112,6 +115,7 @@ fn node(text: &str) -> NodeView {
             "leaving" => view.leaving = true,
             "low" => view.disk_is_low = true,
             "replaced" => view.replaced = true,
+            "black" => view.black_listed = true,
             "?" => view.replica = Replica::Unknown,
             _ if word.starts_with('x') => view.replicas = word[1..].parse().expect("a number"),
             _ if word.contains(':') => view.replica = replica(word),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use meta_core::{
     AdminReply, AdminRequest, Command, MetaCore, MetaEvent, MetaOutput, MetaSettings, MetaState, SessionId,
+    WallTime,
 };
 use words::{
     Ballot, Command as Order, Configuration, Decree, DiskSpace, Gpid, Life, MetaToNode, NodeId, NodeToMeta,
@@ -249,7 +250,11 @@ impl Cluster {
             Command::SetConfiguration { gpid, configuration, .. } => Some((*gpid, configuration.clone())),
             _ => None,
         };
-        self.meta.step(self.now, MetaEvent::Committed { command }, &mut self.out);
+        self.meta.step(
+            self.now,
+            MetaEvent::Committed { command, at: WallTime(self.now.0 / 1_000_000) },
+            &mut self.out,
+        );
         if let Some((gpid, configuration)) = configured
             && self.meta.state().configuration(gpid) == Some(&configuration)
         {

@@ -87,8 +87,9 @@ impl World<'_> {
     fn settle_commits(&mut self) {
         let kept = self.dice.index(self.meta.committing.len() + 1);
         let commands: Vec<Command> = self.meta.committing.drain(..).take(kept).collect();
+        let at = self.wall_time();
         for command in commands {
-            self.make_durable(&command);
+            self.make_durable(&command, at);
         }
     }
 

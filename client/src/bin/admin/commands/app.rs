@@ -8,6 +8,7 @@ use proto::pb;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::level::loudly;
 use crate::answer::{Answer, table};
 use crate::ask::Admin;
 use crate::failure::Failure;
@@ -42,13 +43,15 @@ pub(crate) struct Apps {
 
 impl Apps {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let rows = list_apps(admin).await?.into_iter().map(|status| {
+        let reply = list_apps(admin).await?;
+        let rows = reply.apps.into_iter().map(|status| {
             let mut row = info(status.app.as_ref());
             row["healthy"] = status.healthy.into();
             row["readable"] = status.readable.into();
             row
         });
-        Ok(Answer::list(rows.collect(), &[&INFO[..], &["healthy", "readable"]].concat()))
+        let answer = Answer::list(rows.collect(), &[&INFO[..], &["healthy", "readable"]].concat());
+        Ok(loudly(answer, reply.level.as_ref()))
     }
 }
 
@@ -92,7 +95,12 @@ pub(crate) struct App {
 impl App {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let reply = describe(admin, &self.name).await?;
-        Ok(if self.detailed { with_partitions(&reply) } else { Answer::one(info(reply.app.as_ref()), &INFO) })
+        let answer = if self.detailed {
+            with_partitions(&reply)
+        } else {
+            Answer::one(info(reply.app.as_ref()), &INFO)
+        };
+        Ok(loudly(answer, reply.level.as_ref()))
     }
 }
 
@@ -214,9 +222,8 @@ impl Replicas {
 }
 
 /// All apps.
-pub(crate) async fn list_apps(admin: &Admin) -> Result<Vec<pb::AppStatus>, MetaError> {
-    let reply = admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest {}).await).await?;
-    Ok(reply.apps)
+pub(crate) async fn list_apps(admin: &Admin) -> Result<pb::ListAppsReply, MetaError> {
+    admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest {}).await).await
 }
 
 /// One app with its partitions.
@@ -294,6 +301,7 @@ mod tests {
                 pb::PartitionStatus::default(),
             ],
             nodes: vec![node(1), node(2)],
+            level: None,
         };
         let rows: Value = serde_json::from_str(&with_partitions(&reply).show(true)).unwrap();
         let first = &rows["partitions"][0];

@@ -6,6 +6,7 @@ use proto::pb;
 use serde_json::{Value, json};
 
 use super::app::{describe, list_apps, replica_fields};
+use super::level::loudly;
 use crate::answer::{Answer, table};
 use crate::ask::Admin;
 use crate::failure::Failure;
@@ -20,18 +21,19 @@ Examples:
   admin nodes --watch 5
 
 Fields of --json, a list of:
-  name         its name in config.ini
-  address      where it can be reached
-  alive        whether the meta server hears it
-  primaries    partitions that it leads
-  secondaries  partitions in which it is a secondary
-  disk         how full the file system of its data directory is; null if it has not said so yet:
-    capacity     its size in bytes
-    available    bytes that can still be written
-    is_low       below the watermark: the server takes no writes of clients and no new replicas
-  silent_ms    milliseconds since its last beacon
-  life         how often it has started; 0 if it was not heard since the meta server started
-  node         its id, which its data directory holds")]
+  name          its name in config.ini
+  address       where it can be reached
+  alive         whether the meta server hears it
+  primaries     partitions that it leads
+  secondaries   partitions in which it is a secondary
+  disk          how full the file system of its data directory is; null if it has not said so yet:
+    capacity      its size in bytes
+    available     bytes that can still be written
+    is_low        below the watermark: the server takes no writes of clients and no new replicas
+  black_listed  it gets no new replicas (`admin node black-list`)
+  silent_ms     milliseconds since its last beacon
+  life          how often it has started; 0 if it was not heard since the meta server started
+  node          its id, which its data directory holds")]
 pub(crate) struct Nodes {
     #[command(flatten)]
     pub(crate) watch: Watch,
@@ -39,12 +41,18 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let rows: Vec<Value> = list_nodes(admin).await?.iter().map(row).collect();
+        let reply = list_nodes(admin).await?;
+        let rows: Vec<Value> = reply.nodes.iter().map(row).collect();
         let mut shown = rows.clone();
-        shown.iter_mut().for_each(|row| row["disk"] = disk_line(&row["disk"]));
+        for row in &mut shown {
+            row["disk"] = disk_line(&row["disk"]);
+            if row["black_listed"] == true {
+                row["name"] = format!("{} (black list)", row["name"].as_str().unwrap_or_default()).into();
+            }
+        }
         let columns =
             ["name", "address", "alive", "primaries", "secondaries", "disk", "silent_ms", "life", "node"];
-        Ok(Answer::new(rows.into(), table(&shown, &columns)))
+        Ok(loudly(Answer::new(rows.into(), table(&shown, &columns)), reply.level.as_ref()))
     }
 }
 
@@ -52,13 +60,79 @@ impl Nodes {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
     Show(Show),
+    /// Nodes that get no new replicas; those that they have stay, and may become primary
+    #[command(subcommand)]
+    BlackList(BlackList),
 }
 
 impl Node {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         match self {
             Self::Show(command) => command.run(admin).await,
+            Self::BlackList(BlackList::Add(command)) => command.run(admin, true).await,
+            Self::BlackList(BlackList::Remove(command)) => command.run(admin, false).await,
+            Self::BlackList(BlackList::Ls(command)) => command.run(admin).await,
         }
+    }
+}
+
+/// Nodes that get no new replicas.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BlackList {
+    /// No new replicas on this node; those that it has stay
+    #[command(after_help = "\
+Examples:
+  admin node black-list add replica2
+
+Fields of --json:
+  accepted  what holds from now on, for people")]
+    Add(Listed),
+    /// This node may get replicas again
+    #[command(after_help = "\
+Examples:
+  admin node black-list remove replica2
+
+Fields of --json:
+  accepted  what holds from now on, for people")]
+    Remove(Listed),
+    Ls(ListedNodes),
+}
+
+/// One node for the black list.
+#[derive(Debug, Args)]
+pub(crate) struct Listed {
+    /// Its name, address or id
+    node: String,
+}
+
+impl Listed {
+    async fn run(&self, admin: &Admin, listed: bool) -> Result<Answer, Failure> {
+        let request = pb::BlackListRequest { node: self.node.clone(), listed };
+        let reply = admin.ask(async |mut admin| admin.black_list(request.clone()).await).await?;
+        Ok(Answer::said("accepted", &reply.accepted))
+    }
+}
+
+/// The nodes on the black list
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin node black-list ls
+
+Fields of --json, a list of:
+  name     its name in config.ini
+  address  where it can be reached
+  node     its id, which its data directory holds")]
+pub(crate) struct ListedNodes {}
+
+impl ListedNodes {
+    async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let nodes = list_nodes(admin).await?.nodes;
+        let listed = nodes.iter().filter(|status| status.black_listed).map(|status| {
+            let node = status.node.clone().unwrap_or_default();
+            json!({ "name": node.name, "address": node.address, "node": hex(&node.node) })
+        });
+        Ok(Answer::list(listed.collect(), &["name", "address", "node"]))
     }
 }
 
@@ -86,7 +160,7 @@ impl Show {
     async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let node = find(admin, &self.node).await?;
         let mut rows = vec![];
-        for app in list_apps(admin).await?.into_iter().filter_map(|status| status.app) {
+        for app in list_apps(admin).await?.apps.into_iter().filter_map(|status| status.app) {
             for partition in describe(admin, &app.name).await?.partitions {
                 let held = partition.replicas.iter().filter(|replica| replica.node == node.node);
                 rows.extend(held.map(|replica| {
@@ -102,9 +176,8 @@ impl Show {
     }
 }
 
-async fn list_nodes(admin: &Admin) -> Result<Vec<pb::NodeStatus>, MetaError> {
-    let reply = admin.ask(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await?;
-    Ok(reply.nodes)
+async fn list_nodes(admin: &Admin) -> Result<pb::ListNodesReply, MetaError> {
+    admin.ask(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await
 }
 
 /// The node of that name, address or id; of several with one name, the one that is alive.
@@ -115,7 +188,7 @@ async fn find(admin: &Admin, given: &str) -> Result<pb::NodeAddress, MetaError> 
             node.name == given || node.address == given || hex(&node.node) == given.replace('-', "")
         })
     };
-    let nodes = list_nodes(admin).await?;
+    let nodes = list_nodes(admin).await?.nodes;
     let meant = nodes.into_iter().filter(is_meant).max_by_key(|status| status.alive);
     meant
         .and_then(|status| status.node)
@@ -130,6 +203,7 @@ fn row(status: &pb::NodeStatus) -> Value {
         "disk": status.disk.filter(|disk| disk.capacity > 0).map(|disk| json!({
             "capacity": disk.capacity, "available": disk.available, "is_low": disk.is_low,
         })),
+        "black_listed": status.black_listed,
         "silent_ms": status.silent_ms,
     })
 }
