@@ -57,9 +57,12 @@ impl Progress {
         *self = Self { lease_until, ..Self::from(base) };
     }
 
-    /// Goes back to re-send from the decree after `from`.
+    /// Goes back to re-send from the decree after `from`; the last one in any case, if it is not acknowledged: what a
+    /// refusal says is there counts for nothing, and the acknowledgement of it may have been lost.
     pub(crate) fn rewind(&mut self, from: Decree, last_prepared: Decree, batch: usize) {
-        self.sent = from.max(self.acked).min(last_prepared);
+        let all = self.known() == last_prepared;
+        let before_last = if all { last_prepared } else { last_prepared.previous() };
+        self.sent = from.max(self.acked).min(before_last);
         self.base = self.sent;
         self.level_since = None;
         self.rounds = 0;
@@ -185,6 +188,18 @@ mod tests {
         progress.on_ack(T0, Decree(6), Decree(10), 4, RESEND);
         assert_eq!(collect(&mut progress, 10), [7, 8, 9, 10], "the last batch");
         assert_eq!(collect(&mut progress, 11), [11], "streaming");
+    }
+
+    #[test]
+    fn a_refusal_that_says_all_is_there_is_asked_for_its_acknowledgement() {
+        let mut progress = Progress::from(Decree(3));
+        collect(&mut progress, 5);
+        progress.rewind(Decree(5), Decree(5), 4);
+        assert_eq!(collect(&mut progress, 5), [5]);
+        assert_eq!(progress.retry_deadline(), T0 + RESEND);
+        progress.on_ack(T0, Decree(5), Decree(5), 4, RESEND);
+        progress.rewind(Decree(5), Decree(5), 4);
+        assert_eq!(collect(&mut progress, 5), [], "it is acknowledged");
     }
 
     #[test]
