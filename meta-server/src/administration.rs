@@ -1,8 +1,8 @@
 //! `Admin`: what operators ask.
 
 use meta_core::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, Level, LevelStatus,
-    NodeStatus, PartitionStatus, ProposalKind, RefusalKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, Explanation, Level,
+    LevelStatus, NodeOpinion, NodeStatus, PartitionStatus, PastChange, ProposalKind, RefusalKind,
 };
 use proto::node_bytes;
 use proto::pb::{self, admin_server::Admin};
@@ -116,6 +116,29 @@ impl Admin for Services {
         self.accepted(AdminRequest::Balance { gpid, kind, from, to }).await
     }
 
+    async fn why(&self, request: Request<pb::WhyRequest>) -> Result<Response<pb::WhyReply>, Status> {
+        let gpid = request.into_inner().gpid.ok_or_else(no_partition)?.into();
+        match self.ask(AdminRequest::Why { gpid }).await? {
+            AdminReply::Why(explanation) => Ok(Response::new(why_reply(*explanation))),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn history(
+        &self,
+        request: Request<pb::HistoryRequest>,
+    ) -> Result<Response<pb::HistoryReply>, Status> {
+        let pb::HistoryRequest { gpid, limit } = request.into_inner();
+        let limit = if limit == 0 { u32::MAX } else { limit };
+        match self.ask(AdminRequest::History { gpid: gpid.map(Into::into), limit }).await? {
+            AdminReply::History { changes, nodes } => Ok(Response::new(pb::HistoryReply {
+                changes: changes.into_iter().map(past_change).collect(),
+                nodes: nodes.into_iter().map(Into::into).collect(),
+            })),
+            other => Err(refused(other)),
+        }
+    }
+
     async fn get_level(&self, _: Request<pb::GetLevelRequest>) -> Result<Response<pb::Level>, Status> {
         match self.ask(AdminRequest::GetLevel).await? {
             AdminReply::Level(level) => Ok(Response::new(level_status(level))),
@@ -183,6 +206,30 @@ fn node_status(status: NodeStatus) -> pb::NodeStatus {
     }
 }
 
+fn why_reply(explanation: Explanation) -> pb::WhyReply {
+    let opinion = |NodeOpinion { node, standing, replica, opinion }| pb::NodeOpinion {
+        node: Some(node.into()),
+        standing,
+        replica,
+        opinion,
+    };
+    pb::WhyReply {
+        partition: Some(partition_status(explanation.partition)),
+        replica_count: explanation.replica_count,
+        rule: explanation.rule,
+        action: explanation.action,
+        reason: explanation.reason,
+        since_ms: explanation.since_ms,
+        until_ms: explanation.until_ms,
+        nodes: explanation.nodes.into_iter().map(opinion).collect(),
+        level: Some(level_status(explanation.level)),
+    }
+}
+
+fn past_change(PastChange { at, before, after, cause }: PastChange) -> pb::PastChange {
+    pb::PastChange { at_ms: at.0, before: before.map(Into::into), after: after.map(Into::into), cause }
+}
+
 fn level_status(LevelStatus { level, set, why }: LevelStatus) -> pb::Level {
     pb::Level { level: level.to_string(), set: set.to_string(), why }
 }
@@ -203,5 +250,6 @@ fn partition_status(status: PartitionStatus) -> pb::PartitionStatus {
         last_committed: status.last_committed.0,
         replicas: status.replicas.into_iter().map(replica).collect(),
         decision: status.decision,
+        healthy: status.healthy,
     }
 }

@@ -218,23 +218,5 @@ impl Owner {
 }
 
 fn narrate(state: &MetaState, command: &Command) {
-    match command {
-        Command::CreateApp { name, partition_count, replica_count, .. } => {
-            info!("app `{name}` created, {partition_count} partitions, {replica_count} replicas each");
-        }
-        Command::DropApp { name } => info!("app `{name}` dropped"),
-        Command::SetConfiguration { gpid, configuration, cause } => {
-            info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
-        }
-        Command::SetReplicaCount { name, count } => info!("app `{name}`: {count} replicas wanted"),
-        Command::AcceptLoss { gpid, configuration, cause } => {
-            info!("{gpid} {}", state.with_names(&format!("{configuration}: {cause}")));
-        }
-        Command::SetLevel(level) => info!("the level is {level}: {}", level.leaves_out()),
-        Command::BlackList { node, listed } => {
-            let what = if *listed { "is on" } else { "is not on" };
-            info!("{}", state.with_names(&format!("{node} {what} the black list")));
-        }
-        Command::RegisterNode(node) => info!("{} is {} at {}", node.node, node.name, node.address),
-    }
+    info!("{}", state.with_names(&command.told()));
 }

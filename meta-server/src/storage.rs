@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use meta_core::{AppRecord, Change, MetaState};
+use meta_core::{AppRecord, Change, EVENTS_KEPT, Event, MetaState, STEPS_KEPT, Step};
 use rocksdb::{DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions};
 use words::{AppId, Configuration, Gpid, NodeAddress};
 
@@ -18,6 +18,8 @@ const NAME_KEY: &[u8] = b"name";
 const APP: &[u8] = b"app/";
 const PARTITION: &[u8] = b"partition/";
 const NODE: &[u8] = b"node/";
+const STEP: &[u8] = b"step/";
+const EVENT: &[u8] = b"event/";
 const LEVEL_KEY: &[u8] = b"level";
 const BLACK_LIST_KEY: &[u8] = b"black_list";
 
@@ -198,6 +200,8 @@ fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
         Change::Node(address) => postcard::to_stdvec(address),
         Change::Level(level) => postcard::to_stdvec(level),
         Change::BlackList(nodes) => postcard::to_stdvec(nodes),
+        Change::Step { step, .. } => postcard::to_stdvec(step),
+        Change::Event(event) => postcard::to_stdvec(event),
     };
     let key = match change {
         Change::App(app) => [APP, &app.info.id.0.to_be_bytes()].concat(),
@@ -207,6 +211,13 @@ fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
         Change::Node(address) => [NODE, &address.node.0.to_be_bytes()].concat(),
         Change::Level(_) => LEVEL_KEY.to_vec(),
         Change::BlackList(_) => BLACK_LIST_KEY.to_vec(),
+        // In place of the one that is kept no longer.
+        Change::Step { gpid, step } => {
+            let place = step.configuration.ballot.0 % STEPS_KEPT;
+            let (app, partition) = (gpid.app.0.to_be_bytes(), gpid.partition.to_be_bytes());
+            [STEP, &app, &partition, &place.to_be_bytes()].concat()
+        }
+        Change::Event(event) => [EVENT, &(event.number % EVENTS_KEPT).to_be_bytes()].concat(),
     };
     (key, value.expect("plain values always serialise"))
 }
@@ -228,6 +239,18 @@ fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
         let configuration: Configuration = postcard::from_bytes(value).ok()?;
         return Some(Change::Configuration { gpid, configuration });
     }
+    if let Some(place) = key.strip_prefix(STEP) {
+        let (app, place) = place.split_first_chunk::<4>()?;
+        let (partition, place) = place.split_first_chunk::<4>()?;
+        let gpid = Gpid { app: AppId(u32::from_be_bytes(*app)), partition: u32::from_be_bytes(*partition) };
+        let step: Step = postcard::from_bytes(value).ok()?;
+        let expected = (step.configuration.ballot.0 % STEPS_KEPT).to_be_bytes();
+        return (expected == *place).then_some(Change::Step { gpid, step });
+    }
+    if let Some(place) = key.strip_prefix(EVENT) {
+        let event: Event = postcard::from_bytes(value).ok()?;
+        return ((event.number % EVENTS_KEPT).to_be_bytes() == *place).then_some(Change::Event(event));
+    }
     let id = key.strip_prefix(NODE)?;
     let address: NodeAddress = postcard::from_bytes(value).ok()?;
     (address.node.0.to_be_bytes() == *id).then_some(Change::Node(address))
@@ -236,7 +259,7 @@ fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use forgetful::{Recorder, can_mount};
-    use meta_core::{AppStatus, Level};
+    use meta_core::{AppStatus, Level, WallTime};
     use words::{AppInfo, Ballot, NodeId};
 
     use super::*;
@@ -251,10 +274,15 @@ mod tests {
         vec![
             Change::App(AppRecord { info, status: AppStatus::Dropped }),
             Change::Configuration { gpid: Gpid::new(7, 0), configuration: Configuration::default() },
-            Change::Configuration { gpid: Gpid::new(7, 1), configuration },
+            Change::Configuration { gpid: Gpid::new(7, 1), configuration: configuration.clone() },
             Change::Node(NodeAddress { node, name, address }),
             Change::Level(Level::Steady),
             Change::BlackList([node].into()),
+            Change::Step {
+                gpid: Gpid::new(7, 1),
+                step: Step { at: WallTime(5), configuration, cause: "a test".to_owned() },
+            },
+            Change::Event(Event { number: 1001, at: WallTime(6), what: "another".to_owned() }),
         ]
     }
 

@@ -86,12 +86,7 @@ pub(crate) fn mailbox() -> (MailSender, ReportSender, Mailbox) {
 
 impl Mailbox {
     /// Waits until something is there or `span` has passed; then takes all that waits, up to the limit.
-    pub(crate) async fn take(
-        &mut self,
-        span: Duration,
-        mail: &mut Vec<Mail>,
-        reports: &mut Vec<Report>,
-    ) {
+    pub(crate) async fn take(&mut self, span: Duration, mail: &mut Vec<Mail>, reports: &mut Vec<Report>) {
         tokio::select! {
             biased;
             _ = self.reports.recv_many(reports, TURN_LIMIT) => {}

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use words::{AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
 
-use crate::{Level, LevelStatus};
+use crate::{Explanation, Level, LevelStatus, WallTime};
 
 /// A request of the cluster's administration. Nodes are named by name, address or id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,18 @@ pub enum AdminRequest {
         from: String,
         /// To which node.
         to: String,
+    },
+    /// What the guardian last decided for a partition, and why.
+    Why {
+        /// The partition.
+        gpid: Gpid,
+    },
+    /// What has changed, when and why.
+    History {
+        /// Of this partition's configuration; `None` for all that is no configuration.
+        gpid: Option<Gpid>,
+        /// The newest so many.
+        limit: u32,
     },
     /// How much the meta server does by itself.
     GetLevel,
@@ -189,6 +201,15 @@ pub enum AdminReply {
         /// What the meta server does by itself.
         level: LevelStatus,
     },
+    /// To [`AdminRequest::Why`].
+    Why(Box<Explanation>),
+    /// To [`AdminRequest::History`], the newest last.
+    History {
+        /// What changed, when and why.
+        changes: Vec<PastChange>,
+        /// Every node that is named in a configuration.
+        nodes: Vec<NodeAddress>,
+    },
     /// To [`AdminRequest::GetLevel`].
     Level(LevelStatus),
     /// To [`AdminRequest::DescribeApp`].
@@ -201,6 +222,19 @@ pub enum AdminReply {
     Accepted(String),
     /// Nothing was done.
     Refused(AdminRefusal),
+}
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastChange {
+    /// When, by the clock of the meta server that led.
+    pub at: WallTime,
+    /// What held before, of a partition; not known if it is no longer kept.
+    pub before: Option<Configuration>,
+    /// What held from then on, of a partition.
+    pub after: Option<Configuration>,
+    /// Which rule of the guardian, which node's proposal, or which operator's request, and why; or what changed.
+    pub cause: String,
 }
 
 /// Why an operator's request is refused.
@@ -285,6 +319,8 @@ pub struct PartitionStatus {
     pub replicas: Vec<(NodeId, ReplicaReport)>,
     /// What the guardian last decided for it, and why.
     pub decision: String,
+    /// Whether all replicas that there should be are there, alive.
+    pub healthy: bool,
 }
 
 /// What a client needs to find an app's partitions.

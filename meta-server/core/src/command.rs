@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use words::{AppInfo, Configuration, Gpid, IllegalStep, NodeAddress, NodeId};
 
-use crate::{Level, MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS};
+use crate::{Event, Level, MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, Step};
 
 /// The time of day, in milliseconds since 1970: for people to read, and for what is kept for days. Whoever leads
 /// gives it to a command before that is made durable, so that all meta servers apply it with the same one.
@@ -107,6 +107,15 @@ pub enum Change {
     Level(Level),
     /// These nodes get no new replicas.
     BlackList(BTreeSet<NodeId>),
+    /// A partition's configuration changed so. Kept in place of the step [`STEPS_KEPT`](crate::STEPS_KEPT) before.
+    Step {
+        /// The partition.
+        gpid: Gpid,
+        /// What changed, when and why.
+        step: Step,
+    },
+    /// Something else changed. Kept in place of the event [`EVENTS_KEPT`](crate::EVENTS_KEPT) before.
+    Event(Event),
 }
 
 /// Why a command is refused; nothing changed.

@@ -45,14 +45,14 @@ impl MetaCore {
         view.goal = plan.front().copied();
         let adding_until = self.settle_adding(&mut adding, &mut plan, &mut view, partition);
         view.adding = adding.as_ref().map(|adding| adding.node);
-        let Decision { action, reason } = decide(&view);
+        let decision = decide(&view);
         let collectable = collectable(&view);
         let ballot = view.configuration.ballot;
         let primary = view.configuration.primary.filter(|&node| view.is_alive(node));
         let remind = primary.filter(|_| !view.primary_leads());
         partition.avoid = view.avoid;
 
-        if let (Action::Ask(Order::AddSecondary(node)), None) = (&action, &adding) {
+        if let (Action::Ask(Order::AddSecondary(node)), None) = (&decision.action, &adding) {
             adding = Some(Adding::new(*node, ballot, now));
         }
         self.now_adding(gpid, was_adding, adding.as_ref().map(|adding| adding.node));
@@ -65,14 +65,14 @@ impl MetaCore {
         if let Some(until) = adding_until {
             partition.wake_at(until);
         }
-        partition.decision = reason.clone();
+        partition.decide(&decision, now);
         if let Some(node) = remind {
             self.remind(now, gpid, partition, node, ballot, out);
         }
         for node in collectable {
             self.collect_now_and_then(now, gpid, partition, node, out);
         }
-        self.act(now, gpid, partition, Decision { action, reason }, primary, out);
+        self.act(now, gpid, partition, decision, primary, out);
     }
 
     fn act(
@@ -80,7 +80,7 @@ impl MetaCore {
         now: Time,
         gpid: Gpid,
         partition: &mut Partition,
-        Decision { action, reason }: Decision,
+        Decision { rule, action, reason }: Decision,
         primary: Option<NodeId>,
         out: &mut MetaOutput,
     ) {
@@ -94,7 +94,10 @@ impl MetaCore {
             Action::NeedsNode => {
                 self.starving.insert(gpid);
             }
-            Action::Set(configuration) => self.reconfigure(gpid, partition, configuration, reason, out),
+            Action::Set(configuration) => {
+                let cause = format!("guardian, {rule}: {reason}");
+                self.reconfigure(gpid, partition, configuration, cause, out);
+            }
             Action::Ask(order) => {
                 let primary = primary.expect("only a live primary is asked");
                 self.ask(now, gpid, partition, primary, order, out);

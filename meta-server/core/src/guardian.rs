@@ -3,6 +3,7 @@
 //! A pure function. It reads as a table: [`RULES`] from top to bottom, the first that applies decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use words::{Ballot, Command as Order, Configuration, Decree, NodeId, RoleName, Time};
@@ -111,38 +112,43 @@ pub(crate) enum Action {
 /// What to do, and why, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
+    /// By which rule.
+    pub(crate) rule: &'static str,
     /// What.
     pub(crate) action: Action,
     /// Why.
     pub(crate) reason: String,
 }
 
-type Rule = fn(&View<'_>) -> Option<Decision>;
+type Rule = fn(&View<'_>) -> Option<(Action, String)>;
 
 /// From the most to the least urgent. No rule below `primary_is_suspected` is reached without a live primary.
-const RULES: [Rule; 9] = [
-    level_forbids_cures,
-    new_partition,
-    primary_is_lost,
-    primary_is_suspected,
-    operator_wants,
-    secondary_is_broken,
-    too_many_members,
-    too_few_members,
-    all_is_well,
+const RULES: [(&str, Rule); 9] = [
+    ("level_forbids_cures", level_forbids_cures),
+    ("new_partition", new_partition),
+    ("primary_is_lost", primary_is_lost),
+    ("primary_is_suspected", primary_is_suspected),
+    ("operator_wants", operator_wants),
+    ("secondary_is_broken", secondary_is_broken),
+    ("too_many_members", too_many_members),
+    ("too_few_members", too_few_members),
+    ("all_is_well", all_is_well),
 ];
 
 /// The first rule that applies.
 pub(crate) fn decide(view: &View<'_>) -> Decision {
-    RULES.iter().find_map(|rule| rule(view)).expect("the last rule always applies")
+    let first = RULES
+        .iter()
+        .find_map(|&(rule, judge)| judge(view).map(|(action, reason)| Decision { rule, action, reason }));
+    first.expect("the last rule always applies")
 }
 
-fn decision(action: Action, reason: String) -> Option<Decision> {
-    Some(Decision { action, reason })
+fn decision(action: Action, reason: String) -> Option<(Action, String)> {
+    Some((action, reason))
 }
 
 /// Below `steady` only what an operator asks for is done.
-fn level_forbids_cures(view: &View<'_>) -> Option<Decision> {
+fn level_forbids_cures(view: &View<'_>) -> Option<(Action, String)> {
     if view.level >= Level::Steady {
         return None;
     }
@@ -154,7 +160,7 @@ fn level_forbids_cures(view: &View<'_>) -> Option<Decision> {
 
 /// A partition begins with one member; the others join by learning (§4.8). Primaries are spread evenly, so while
 /// a cluster starts, the node that is there first does not get them all.
-fn new_partition(view: &View<'_>) -> Option<Decision> {
+fn new_partition(view: &View<'_>) -> Option<(Action, String)> {
     if !view.configuration.is_empty() {
         return None;
     }
@@ -172,7 +178,7 @@ fn new_partition(view: &View<'_>) -> Option<Decision> {
 
 /// A live secondary of the latest configuration takes over: each is safe, the most prepared costs least (§4.4).
 /// Whoever is dead or broken leaves in the same step. Without one, nothing is chosen (§4.8).
-fn primary_is_lost(view: &View<'_>) -> Option<Decision> {
+fn primary_is_lost(view: &View<'_>) -> Option<(Action, String)> {
     let primary = view.primary()?;
     let why = primary.why_lost()?;
     let secondaries = || view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
@@ -193,7 +199,7 @@ fn primary_is_lost(view: &View<'_>) -> Option<Decision> {
 }
 
 /// It can't be asked for anything just now.
-fn primary_is_suspected(view: &View<'_>) -> Option<Decision> {
+fn primary_is_suspected(view: &View<'_>) -> Option<(Action, String)> {
     let primary = view.primary()?;
     if primary.standing == Standing::Alive {
         return None;
@@ -201,14 +207,14 @@ fn primary_is_suspected(view: &View<'_>) -> Option<Decision> {
     decision(Action::Nothing, format!("waits for {} to open a session again", primary.node))
 }
 
-fn operator_wants(view: &View<'_>) -> Option<Decision> {
+fn operator_wants(view: &View<'_>) -> Option<(Action, String)> {
     let goal = view.goal?;
     decision(Action::Ask(goal.order()), format!("an operator wants {goal}"))
 }
 
 /// A secondary that will not acknowledge again leaves. One that is merely dead is the primary's to remove (§4.2),
 /// and is removed from here only if that has not happened for long.
-fn secondary_is_broken(view: &View<'_>) -> Option<Decision> {
+fn secondary_is_broken(view: &View<'_>) -> Option<(Action, String)> {
     let broken = |node: &&NodeView| match node.standing {
         Standing::Dead(since) => view.now.since(since) >= view.replica_assign_delay,
         Standing::Alive | Standing::Suspected => node.why_lost().is_some(),
@@ -220,7 +226,7 @@ fn secondary_is_broken(view: &View<'_>) -> Option<Decision> {
 }
 
 /// The least useful secondary leaves: one that is not alive, is leaving, or carries most.
-fn too_many_members(view: &View<'_>) -> Option<Decision> {
+fn too_many_members(view: &View<'_>) -> Option<(Action, String)> {
     if view.configuration.len() <= view.replica_count {
         return None;
     }
@@ -233,7 +239,7 @@ fn too_many_members(view: &View<'_>) -> Option<Decision> {
 
 /// One node at a time: first who is at it already, then who has data, then, after some patience with the one
 /// that left, the least loaded.
-fn too_few_members(view: &View<'_>) -> Option<Decision> {
+fn too_few_members(view: &View<'_>) -> Option<(Action, String)> {
     let members = view.configuration.len();
     if members >= view.replica_count {
         return None;
@@ -263,7 +269,7 @@ fn too_few_members(view: &View<'_>) -> Option<Decision> {
     }
 }
 
-fn all_is_well(view: &View<'_>) -> Option<Decision> {
+fn all_is_well(view: &View<'_>) -> Option<(Action, String)> {
     let absent = view.configuration.secondaries.iter().filter(|&&node| !view.is_alive(node)).count();
     let reason = match absent {
         0 => "healthy".to_owned(),
@@ -298,6 +304,20 @@ pub(crate) fn collectable(view: &View<'_>) -> Vec<NodeId> {
         _ => false,
     };
     view.nodes.iter().filter(over).map(|node| node.node).filter(|&node| !wanted(node)).collect()
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "nothing, until something changes"),
+            Self::Wait(_) => write!(f, "wait, until the time is up or a node comes"),
+            Self::NeedsNode => write!(f, "wait for another node"),
+            Self::Set(configuration) => write!(f, "make {configuration} the next configuration"),
+            Self::Ask(Order::AddSecondary(node)) => write!(f, "ask the primary to add {node}"),
+            Self::Ask(Order::Remove(node)) => write!(f, "ask the primary to remove {node}"),
+            Self::Ask(Order::HandOver(node)) => write!(f, "ask the primary to hand over to {node}"),
+        }
+    }
 }
 
 impl View<'_> {
@@ -381,7 +401,7 @@ impl NodeView {
         self.standing == Standing::Alive && !self.leaving && !broken
     }
 
-    fn may_have_data(&self, dropped: &BTreeMap<NodeId, Time>) -> bool {
+    pub(crate) fn may_have_data(&self, dropped: &BTreeMap<NodeId, Time>) -> bool {
         match self.replica {
             Replica::Held { .. } => true,
             Replica::Unknown => dropped.contains_key(&self.node),

@@ -41,15 +41,11 @@ impl MetaCore {
     #[must_use]
     pub fn list_apps(&self) -> Vec<AppSummary> {
         let available = self.state.apps().filter(|app| app.status == AppStatus::Available);
-        let alive =
-            |node: NodeId| self.nodes.get(node).is_some_and(|entry| entry.standing() == Standing::Alive);
         let summary = |app: &AppInfo| {
             let mut summary = AppSummary { app: app.clone(), healthy: 0, readable: 0 };
             for (_, configuration) in self.configurations_of(app) {
-                let live = configuration.members().filter(|&node| alive(node)).count();
-                summary.readable += u32::from(configuration.primary.is_some_and(alive));
-                summary.healthy +=
-                    u32::from(live >= app.replica_count as usize && live == configuration.len());
+                summary.readable += u32::from(configuration.primary.is_some_and(|node| self.is_alive(node)));
+                summary.healthy += u32::from(self.is_healthy(app, configuration));
             }
             summary
         };
@@ -74,7 +70,7 @@ impl MetaCore {
         Some(AppDescription { nodes: self.addresses(&named), app, partitions, level: self.level_status() })
     }
 
-    fn describe(&self, gpid: Gpid, configuration: &Configuration) -> PartitionStatus {
+    pub(crate) fn describe(&self, gpid: Gpid, configuration: &Configuration) -> PartitionStatus {
         let partition = &self.partitions[&gpid];
         let primary = configuration.primary.and_then(|node| partition.reports.get(&node));
         PartitionStatus {
@@ -83,8 +79,19 @@ impl MetaCore {
             learners: partition.learners(configuration.primary, configuration.ballot).to_vec(),
             last_committed: primary.map_or(Decree::ZERO, |report| report.last_committed),
             replicas: partition.reports.iter().map(|(&node, report)| (node, report.clone())).collect(),
-            decision: self.state.with_names(&partition.decision),
+            decision: self.state.with_names(partition.reason()),
+            healthy: self.state.app_of(gpid).is_some_and(|app| self.is_healthy(app, configuration)),
         }
+    }
+
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|entry| entry.standing() == Standing::Alive)
+    }
+
+    /// Whether a partition has all replicas that it should have, alive.
+    fn is_healthy(&self, app: &AppInfo, configuration: &Configuration) -> bool {
+        let live = configuration.members().filter(|&node| self.is_alive(node)).count();
+        live >= app.replica_count as usize && live == configuration.len()
     }
 
     fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
@@ -95,7 +102,7 @@ impl MetaCore {
         gpids.filter_map(|gpid| self.state.configuration(gpid).map(|configuration| (gpid, configuration)))
     }
 
-    fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
+    pub(crate) fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
         named.iter().filter_map(|&node| self.state.node(node).cloned()).collect()
     }
 }

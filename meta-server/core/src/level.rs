@@ -65,6 +65,8 @@ impl Level {
             AdminRequest::ListNodes
             | AdminRequest::ListApps
             | AdminRequest::DescribeApp { .. }
+            | AdminRequest::Why { .. }
+            | AdminRequest::History { .. }
             | AdminRequest::GetLevel
             | AdminRequest::SetLevel { .. } => true,
             // A primary would be asked, and what it then proposes is ignored.

@@ -20,7 +20,9 @@ mod admin;
 mod command;
 mod cure;
 mod event;
+mod explain;
 mod guardian;
+mod history;
 mod inspect;
 mod level;
 mod loss;
@@ -35,10 +37,12 @@ mod state;
 
 pub use admin::{
     AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, NodeStatus,
-    PartitionStatus, ProposalKind, RefusalKind, UnknownKind,
+    PartitionStatus, PastChange, ProposalKind, RefusalKind, UnknownKind,
 };
 pub use command::{AppRecord, AppStatus, Change, Command, Refused, WallTime};
 pub use event::{AdminToken, MetaEvent, MetaOutput, SessionId};
+pub use explain::{Explanation, NodeOpinion};
+pub use history::{EVENTS_KEPT, Event, STEPS_KEPT, Step};
 pub use level::{Level, LevelStatus};
 pub use machine::MetaCore;
 pub use settings::MetaSettings;

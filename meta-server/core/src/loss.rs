@@ -18,7 +18,7 @@ impl MetaCore {
     ) {
         let mut partition = self.partitions.remove(&gpid).expect("it was just looked at");
         partition.plan.clear();
-        self.begin_change(gpid, &mut partition, &configuration, &cause);
+        self.begin_change(gpid, &mut partition, &configuration);
         self.partitions.insert(gpid, partition);
         self.commit(Command::AcceptLoss { gpid, configuration, cause }, Some(token), out);
     }

@@ -152,7 +152,7 @@ impl MetaCore {
         cause: String,
         out: &mut MetaOutput,
     ) {
-        self.begin_change(gpid, partition, &configuration, &cause);
+        self.begin_change(gpid, partition, &configuration);
         self.commit(Command::SetConfiguration { gpid, configuration, cause }, None, out);
     }
 
@@ -163,13 +163,11 @@ impl MetaCore {
         gpid: Gpid,
         partition: &mut Partition,
         configuration: &Configuration,
-        cause: &str,
     ) {
         assert!(partition.pending.is_none(), "one change of a partition at a time");
         let before = self.state.configuration(gpid).expect("a partition has a configuration");
         self.nodes.reconfigured(gpid, before, configuration);
         partition.pending = Some(configuration.clone());
-        cause.clone_into(&mut partition.decision);
     }
 
     fn on_committed(&mut self, now: Time, command: &Command, at: WallTime, out: &mut MetaOutput) {

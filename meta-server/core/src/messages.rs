@@ -147,12 +147,13 @@ impl MetaCore {
         }
         let mut partition = self.partitions.remove(&gpid).expect("it was just there");
         partition.waiting.insert(from);
-        self.reconfigure(gpid, &mut partition, proposed, format!("{node} proposed it"), out);
+        let cause = partition.proposed_by(node, &proposed);
+        self.reconfigure(gpid, &mut partition, proposed, cause, out);
         self.partitions.insert(gpid, partition);
     }
 
     /// Whether a proposal is acceptable: from the current primary, on the current ballot, a legal step, and
-    /// nobody is added or promoted who is not there.
+    /// nobody is added or promoted who is not there or can't be trusted.
     fn may_follow(&self, gpid: Gpid, proposer: NodeId, proposed: &Configuration) -> bool {
         let (Some(current), Some(_)) = (self.state.configuration(gpid), self.state.app_of(gpid)) else {
             return false;
@@ -167,9 +168,13 @@ impl MetaCore {
                     .get(node)
                     .is_some_and(|entry| !entry.leaving && !matches!(entry.standing(), Standing::Dead(_)))
         };
+        let is_broken = |node: NodeId| {
+            let report = self.partitions[&gpid].reports.get(&node);
+            report.is_some_and(|report| report.role == RoleName::Error)
+        };
         current.primary == Some(proposer)
             && current.check_step(proposed).is_ok()
-            && proposed.members().filter(gains).all(is_there)
+            && proposed.members().filter(gains).all(|node| is_there(node) && !is_broken(node))
     }
 
     /// Tells a node what holds of a partition: its configuration, or that its app was dropped.

@@ -40,6 +40,11 @@ impl MetaCore {
                 AdminReply::Nodes { nodes: self.list_nodes(now), level: self.level_status() }
             }
             AdminRequest::ListApps => AdminReply::Apps { apps: self.list_apps(), level: self.level_status() },
+            AdminRequest::Why { gpid } => match self.explain(now, gpid) {
+                Ok(explanation) => AdminReply::Why(Box::new(explanation)),
+                Err(refusal) => AdminReply::Refused(refusal),
+            },
+            AdminRequest::History { gpid, limit } => self.past(gpid, limit as usize),
             AdminRequest::GetLevel => AdminReply::Level(self.level_status()),
             AdminRequest::SetLevel { level } => {
                 return self.commit(Command::SetLevel(level), Some(token), out);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use words::{Ballot, Command as Order, Configuration, Decree, NodeId, ReplicaReport, Time};
 
+use crate::guardian::{Action, Decision};
 use crate::plan::Goal;
 
 /// What is known of one partition besides its configuration.
@@ -37,8 +38,17 @@ pub(crate) struct Partition {
     pub(crate) collected: BTreeMap<NodeId, Time>,
     /// When to look at it again, at the latest.
     pub(crate) wake: Option<Time>,
-    /// What was last decided, and why.
-    pub(crate) decision: String,
+    /// What was last decided, and why; `None` before the first look.
+    pub(crate) decided: Option<Decided>,
+}
+
+/// A decision, and since when it has been the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decided {
+    /// What, and why.
+    pub(crate) decision: Decision,
+    /// Since when.
+    pub(crate) since: Time,
 }
 
 /// What the primary is being asked for.
@@ -123,6 +133,35 @@ impl Partition {
         self.avoid.clear();
         self.changed = now;
         self.pending = None;
+    }
+
+    /// Keeps what was decided, for whoever asks.
+    pub(crate) fn decide(&mut self, decision: &Decision, now: Time) {
+        if self.decided.as_ref().is_none_or(|decided| decided.decision != *decision) {
+            self.decided = Some(Decided { decision: decision.clone(), since: now });
+        }
+    }
+
+    /// Why, for people.
+    pub(crate) fn reason(&self) -> &str {
+        self.decided.as_ref().map_or("", |decided| &decided.decision.reason)
+    }
+
+    /// Why a primary proposes a configuration: by itself, or since the guardian asked it to.
+    pub(crate) fn proposed_by(&self, node: NodeId, proposed: &Configuration) -> String {
+        let decision = self.decided.as_ref().map(|decided| &decided.decision);
+        let asked = decision.filter(|decision| match decision.action {
+            Action::Ask(Order::AddSecondary(added)) => proposed.is_member(added),
+            Action::Ask(Order::Remove(removed)) => !proposed.is_member(removed),
+            Action::Ask(Order::HandOver(successor)) => proposed.primary == Some(successor),
+            _ => false,
+        });
+        match asked {
+            Some(Decision { rule, reason, .. }) => {
+                format!("{node} proposed it, asked by the guardian, {rule}: {reason}")
+            }
+            None => format!("{node} proposed it"),
+        }
     }
 
     /// Whether a node was told the configuration of this ballot less than `span` ago.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use words::{AppId, AppInfo, Configuration, Gpid, NodeAddress, NodeId};
 
-use crate::{AppRecord, AppStatus, Change, Command, Level, Refused, WallTime};
+use crate::history::History;
+use crate::{AppRecord, AppStatus, Change, Command, Event, Level, Refused, Step, WallTime};
 
 /// The most partitions that an app may have.
 pub const MAX_PARTITIONS: u32 = 4096;
@@ -34,6 +35,8 @@ pub struct MetaState {
     level: Level,
     /// Nodes that get no new replicas.
     black_list: BTreeSet<NodeId>,
+    /// What has changed, when and why.
+    history: History,
 }
 
 impl MetaState {
@@ -41,8 +44,8 @@ impl MetaState {
     ///
     /// # Errors
     /// Why the command is refused.
-    pub fn apply(&mut self, command: &Command, _at: WallTime) -> Result<Vec<Change>, Refused> {
-        let changes = match command {
+    pub fn apply(&mut self, command: &Command, at: WallTime) -> Result<Vec<Change>, Refused> {
+        let mut changes = match command {
             Command::CreateApp { name, app_type, partition_count, replica_count } => {
                 self.create_app(name, app_type, *partition_count, *replica_count)?
             }
@@ -58,6 +61,7 @@ impl MetaState {
             Command::SetLevel(level) => vec![Change::Level(*level)],
             Command::BlackList { node, listed } => vec![self.set_black_listed(*node, *listed)?],
         };
+        changes.push(self.history.record(command, at));
         for change in &changes {
             self.put(change.clone());
         }
@@ -79,6 +83,8 @@ impl MetaState {
             }
             Change::Level(level) => self.level = level,
             Change::BlackList(nodes) => self.black_list = nodes,
+            Change::Step { gpid, step } => self.history.put_step(gpid, step),
+            Change::Event(event) => self.history.put_event(event),
         }
     }
 
@@ -92,7 +98,7 @@ impl MetaState {
         let nodes = self.nodes.values().cloned().map(Change::Node);
         let level = (self.level != Level::default()).then_some(Change::Level(self.level));
         let black_list = (!self.black_list.is_empty()).then(|| Change::BlackList(self.black_list.clone()));
-        apps.chain(configurations).chain(nodes).chain(level).chain(black_list)
+        apps.chain(configurations).chain(nodes).chain(level).chain(black_list).chain(self.history.values())
     }
 
     /// Every app ever created, by number.
@@ -144,6 +150,16 @@ impl MetaState {
     #[must_use]
     pub fn is_black_listed(&self, node: NodeId) -> bool {
         self.black_list.contains(&node)
+    }
+
+    /// The changes of a partition's configuration that are kept, the newest last.
+    pub fn steps(&self, gpid: Gpid) -> impl DoubleEndedIterator<Item = &Step> {
+        self.history.steps(gpid)
+    }
+
+    /// The other changes that are kept, the newest last.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.history.events()
     }
 
     /// A text for people in which nodes stand by their ids, with their names instead. A name that several nodes

@@ -9,6 +9,7 @@ mod level;
 mod loss;
 mod node;
 mod partition;
+mod why;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::failure::Failure;
 pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Apps", &["apps", "app", "create", "drop", "replicas"]),
     ("Nodes", &["nodes", "node"]),
-    ("What the meta server does by itself", &["level"]),
+    ("What the meta server does by itself", &["level", "why", "history"]),
     ("Moving replicas by hand", &["propose", "balance"]),
     ("When things are lost", &["accept-loss"]),
     ("This command line", &["completions"]),
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Node(node::Node),
     Level(level::Level),
+    Why(why::Why),
+    History(why::History),
     Propose(partition::Propose),
     Balance(partition::Balance),
     AcceptLoss(loss::AcceptLoss),
@@ -59,6 +62,8 @@ impl Command {
             Self::Nodes(command) => command.run(admin).await,
             Self::Node(command) => command.run(admin).await,
             Self::Level(command) => command.run(admin).await,
+            Self::Why(command) => command.run(admin).await,
+            Self::History(command) => command.run(admin).await,
             Self::Propose(command) => command.run(admin).await,
             Self::Balance(command) => command.run(admin).await,
             Self::AcceptLoss(command) => command.run(admin).await,

@@ -51,7 +51,7 @@ impl Case {
 
     /// The decision's action, printed, and its reason.
     fn decide(&self) -> (String, String) {
-        let Decision { action, reason } = self.look(decide);
+        let Decision { action, reason, rule: _ } = self.look(decide);
         let action = match action {
             Action::Nothing => "nothing".to_owned(),
             Action::Wait(until) => format!("wait {}s", until.since(NOW).as_secs()),

@@ -75,6 +75,8 @@ Fields of --json:
     secondaries     who follows
     learners        who is copying it, to become a secondary
     last_committed  as the primary last reported
+    healthy         all replicas that there should be are there, alive
+    decision        why the guardian does what it does, or nothing; `admin why` says more
     replicas        each that a node last reported, members or not:
       node            the node's name
       role            primary, secondary, learner, inactive, or error
@@ -246,8 +248,18 @@ fn with_partitions(reply: &pb::DescribeAppReply) -> Answer {
     let mut app = info(reply.app.as_ref());
     let columns = ["gpid", "ballot", "primary", "secondaries", "learners", "last_committed"];
     let text = format!("{}\n{}", table(std::slice::from_ref(&app), &INFO), table(&rows, &columns));
+    let ill = rows.iter().filter(|row| row["healthy"] != true);
+    let ill: Vec<String> = ill
+        .map(|row| {
+            format!(
+                "{}: {}",
+                row["gpid"].as_str().unwrap_or_default(),
+                row["decision"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
     app["partitions"] = rows.into();
-    Answer::new(app, text)
+    ill.iter().fold(Answer::new(app, text), |answer, line| answer.and_below(line))
 }
 
 fn row(names: &Names, partition: &pb::PartitionStatus) -> Value {
@@ -264,6 +276,8 @@ fn row(names: &Names, partition: &pb::PartitionStatus) -> Value {
         "secondaries": names.all(&configuration.secondaries),
         "learners": names.all(&partition.learners),
         "last_committed": partition.last_committed,
+        "healthy": partition.healthy,
+        "decision": partition.decision,
         "replicas": partition.replicas.iter().map(replica).collect::<Vec<_>>(),
     })
 }
