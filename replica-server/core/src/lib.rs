@@ -39,7 +39,7 @@ pub use event::{Event, RecoveredApp, WriteAnswer};
 pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};
 pub use replay::{Recovered, Replay};
-pub use replica::Replica;
+pub use replica::{Load, Replica};
 pub use sessions::{DamagedSessions, Sessions, apply_mutation};
 pub use settings::Settings;
 

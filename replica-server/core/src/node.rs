@@ -448,6 +448,8 @@ impl NodeCore {
             self.report_due = false;
             self.report_pause_until = now.time + REPORT_PAUSE;
             self.next_report = now.time + self.settings.report;
+            // What held the log back may be over: a learner, a replica that was removed, a disk that failed.
+            self.collect_due = true;
             let replicas = self.replicas.values().filter_map(Replica::report).collect();
             out.meta.push(NodeToMeta::Report { node, life, replicas });
             // Whoever waits to hear its part asks: the answer may have been lost.

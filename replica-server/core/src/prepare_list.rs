@@ -93,6 +93,17 @@ impl PrepareList {
         self.entries.get(usize::try_from(index).ok()?)
     }
 
+    /// Bytes of all that is here, as its bound counts them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of what is above `decree`.
+    pub(crate) fn bytes_above(&self, decree: Decree) -> usize {
+        let count = usize::try_from(self.last_prepared().0.saturating_sub(decree.0)).unwrap_or(usize::MAX);
+        self.entries.iter().rev().take(count).map(|entry| size(&entry.mutation)).sum()
+    }
+
     /// The identity of a decree, if the list knows it.
     pub(crate) fn identity_at(&self, decree: Decree) -> Option<MutationId> {
         if decree == self.floor {

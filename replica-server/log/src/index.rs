@@ -86,11 +86,6 @@ impl Index {
         run.locations.iter().skip(position).take(count).take_while(fits).copied().collect()
     }
 
-    /// The lowest decree from which on the partition's mutations can be read.
-    pub(crate) fn lowest(&self, gpid: Gpid) -> Option<Decree> {
-        self.partitions.get(&gpid).map(|run| run.first)
-    }
-
     /// Forgets what is in segments before `first`.
     pub(crate) fn collect(&mut self, first: u64) {
         self.partitions.retain(|_, run| {

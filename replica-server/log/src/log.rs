@@ -201,22 +201,10 @@ impl PrepareLog {
         LogReader::new(self.files.clone(), self.index.clone())
     }
 
-    /// The lowest decree from which on [`LogReader::read`] finds the partition's mutations.
-    #[must_use]
-    pub fn lowest(&self, gpid: Gpid) -> Option<Decree> {
-        self.index.lock().expect("no holder panics").lowest(gpid)
-    }
-
     /// Length of all segments together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.state.segments.iter().map(|segment| segment.length).sum()
-    }
-
-    /// Number of segments, at least one.
-    #[must_use]
-    pub fn segments(&self) -> usize {
-        self.state.segments.len()
     }
 
     /// Whether what is on disk is unknown. Every call that writes then fails, and the process must end: the

@@ -117,6 +117,9 @@ impl World<'_> {
         if state.session.is_none() && !state.opening && self.dice.permille(700) {
             return (Kind::Open, key, Bytes::new());
         }
+        if self.dice.permille(self.plan.habits.bulky_permille) {
+            return (Kind::Write, key, Bytes::from(vec![0; self.plan.settings.max_write_bytes + 1]));
+        }
         let read = match self.ending.wanted(state.gpid) {
             Some(read) => read,
             None => self.dice.permille(self.plan.habits.read_permille),
@@ -286,6 +289,9 @@ impl World<'_> {
     fn give_up(&mut self, op: OpId) -> Checked {
         let Some(running) = self.running.get(&op) else { return Ok(()) };
         let sure = running.open.is_empty();
+        if self.truth.is_lost(self.clients[running.client].gpid) {
+            self.tally.note(Sometimes::NothingServed);
+        }
         trace!(
             self,
             format_args!("c{}", running.client),
@@ -321,6 +327,10 @@ impl World<'_> {
             Refusal::NotReady => Sometimes::NotReady,
             Refusal::NoLease => Sometimes::ReadNoLease,
             Refusal::NotEnoughReplicas => Sometimes::NotEnoughReplicas,
+            Refusal::StorageUnavailable => Sometimes::StorageUnavailable,
+            Refusal::TooLarge { .. } => Sometimes::TooLarge,
+            Refusal::SessionExpired => Sometimes::SessionExpired,
+            Refusal::SequenceOutOfWindow => Sometimes::OutOfWindow,
             _ => return,
         };
         self.tally.note(what);

@@ -19,7 +19,8 @@ pub(crate) struct Ending {
     began: Option<Moment>,
     /// Whether each partition served a write and a read that began after the last fault.
     served: BTreeMap<Gpid, (bool, bool)>,
-    quiet: bool,
+    /// Since when all is served and whole.
+    quiet: Option<Moment>,
     over: bool,
 }
 
@@ -28,7 +29,7 @@ impl Ending {
         Self {
             began: None,
             served: gpids.iter().map(|&gpid| (gpid, (false, false))).collect(),
-            quiet: false,
+            quiet: None,
             over: false,
         }
     }
@@ -44,13 +45,18 @@ impl Ending {
         self.began = Some(now);
     }
 
+    /// How long it took until all was served and whole, or has taken until now.
+    pub(crate) fn took(&self, now: Moment) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| self.quiet.unwrap_or(now) - began)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
     /// Clients begin nothing new.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.quiet
+        self.quiet.is_some()
     }
 
     /// An operation that began at `began` was answered.
@@ -81,11 +87,17 @@ impl World<'_> {
                 complaint = self.complaint(gpid)?.map(|what| format!("{gpid} {what}"));
             }
         }
+        if complaint.is_none() && self.ending.is_quiet() {
+            complaint = self.complaint_about_logs();
+        }
         let began = self.ending.began.unwrap_or_default();
         match complaint {
-            None if self.ending.quiet => self.ending.over = true,
+            None if self.ending.is_quiet() => {
+                self.compare_bytes()?;
+                self.ending.over = true;
+            }
             // All is served and whole: what is under way ends, then all must be equal.
-            None => self.ending.quiet = true,
+            None => self.ending.quiet = Some(self.now),
             Some(what) if self.now - began > RECOVERY => {
                 return Err(Violation {
                     rule: "L1",
@@ -112,7 +124,7 @@ impl World<'_> {
         if let Some(what) = self.unhealthy(gpid) {
             return Ok(Some(what));
         }
-        if !self.ending.quiet {
+        if !self.ending.is_quiet() {
             return Ok(match self.ending.served.get(&gpid) {
                 Some((true, true)) => None,
                 Some((true, false)) => Some("serves no read".to_owned()),

@@ -11,6 +11,7 @@ use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
 
+mod clients;
 mod disasters;
 mod disks;
 mod machines;
@@ -68,6 +69,8 @@ impl World<'_> {
             Fault::Empty => self.begin_to_empty(victim),
             Fault::Leave => self.take_away(victim),
             Fault::Disaster => self.begin_disaster(),
+            Fault::LoseAll => self.lose_all(),
+            Fault::Crowd => self.crowd(),
             Fault::DropApp => self.drop_something(),
             Fault::Resize => self.change_replica_count(),
             Fault::WallJump => self.jump(victim),

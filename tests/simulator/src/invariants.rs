@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use replica_core::{Output, Replica};
+use replica_core::{Output, Replica, Settings};
 use replicated_app::ReplicatedApp;
 use words::{
     Ballot, Configuration, Decree, Envelope, Gpid, Mutation, MutationId, NodeId, PeerMessage, Prepare,
     PrepareAck, RoleName,
 };
 
+use crate::bounds::check_load;
 use crate::checksum::checksum;
 use crate::clock::Moment;
 use crate::machine::{Hosted, Machine, Seen};
@@ -47,6 +48,8 @@ pub(crate) struct Partition {
     pub(crate) lost_at: Ballot,
     /// What was committed and given up.
     pub(crate) given_up: BTreeSet<MutationId>,
+    /// Every copy of what was committed is lost.
+    is_lost: bool,
     /// Its app was dropped: its replicas are being collected, so what they hold proves nothing any more.
     dropped: bool,
 }
@@ -65,6 +68,7 @@ impl Partition {
 pub(crate) struct Scene<'a> {
     pub(crate) machines: &'a mut [Machine],
     pub(crate) places: &'a BTreeMap<NodeId, usize>,
+    pub(crate) settings: &'a Settings,
     pub(crate) now: Moment,
     pub(crate) output: &'a Output,
     pub(crate) tally: &'a mut Tally,
@@ -90,6 +94,17 @@ impl Truth {
     /// An app was dropped.
     pub(crate) fn drop_partition(&mut self, gpid: Gpid) {
         self.partition(gpid).dropped = true;
+    }
+
+    /// Every disk was lost. Of a partition without a commit nothing is: it can begin anew.
+    pub(crate) fn lose_all(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.is_lost |= !partition.committed.is_empty();
+        }
+    }
+
+    pub(crate) fn is_lost(&self, gpid: Gpid) -> bool {
+        self.partitions.get(&gpid).is_some_and(|partition| partition.is_lost)
     }
 
     /// What was found where nothing could be returned.
@@ -147,7 +162,9 @@ impl Truth {
         let machine = &scene.machines[index];
         let node = machine.disk.node;
         let (role, ballot, committed) = (replica.role(), replica.ballot(), replica.last_committed());
-        let mut seen = Seen { role, ballot, committed, inherited: Decree::ZERO };
+        let kept = before.map(|before| before.kept).unwrap_or_default();
+        let kept = check_load(node, replica, kept, scene.settings)?;
+        let mut seen = Seen { role, ballot, committed, inherited: Decree::ZERO, kept };
         if let Some(before) = before {
             check(ballot >= before.ballot, "S5", || {
                 format!("{node} fell from ballot {} to {ballot} in {gpid}", before.ballot)
@@ -441,7 +458,8 @@ impl Partition {
     fn compare(&mut self, node: NodeId, gpid: Gpid, hosted: &Hosted, how: &'static str) -> Checked {
         let decree = hosted.applied.decree;
         // The sessions are compared now and then: to encode them costs more than all else here.
-        let sessions = if decree.0.is_multiple_of(8) { checksum(&hosted.sessions.encode()) } else { 0 };
+        let rarely = if hosted.sessions.len() < 1_000 { 8 } else { 128 };
+        let sessions = if decree.0.is_multiple_of(rarely) { checksum(&hosted.sessions.encode()) } else { 0 };
         let mine = (hosted.app.digest(), sessions);
         let first = *self.digests.entry(hosted.applied).or_insert(mine);
         let (after, there) =

@@ -9,14 +9,15 @@
 //! | --- | --- |
 //! | `plan` | what a seed decides: size, settings, weather, which faults how often |
 //! | `world` | everything there is, and the loop that drives it |
-//! | `machine`, `shell`, `work`, `power` | a node's disk and process; carrying out what the core owes; crashes |
+//! | `machine`, `shell`, `logging`, `work`, `power` | a node's disk and process; carrying out what the core owes; crashes |
 //! | `meta_server` | the meta server's disk, sessions and operator |
 //! | `subject`, `tally_app` | what the cluster hosts: an app, its model, its requests; the one built in |
 //! | `home`, `witness` | where an app keeps its files; who watches what it does |
 //! | `clients`, `operation`, `history` | operations, their retries and outcomes; V1 to V4 by their decrees |
 //! | `search`, `picture` | V1 again, by a search that knows no decrees; what contradicts what, drawn |
 //! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
-//! | `faults`, `ending` | what goes wrong; recovery after the last fault (L1) |
+//! | `bounds`, `log_bounds` | what nodes hold in memory and on disk stays bounded (L2) |
+//! | `faults`, `ending`, `convergence` | what goes wrong; recovery after the last fault (L1); equal to the byte |
 //! | `crash_points` | a run in which the power of one machine goes after its n-th disk operation |
 //! | `mask`, `shrink` | what of a failing run can be left out while it still fails |
 //! | `scenario` | the language of tests/scenarios: whoever writes one decides what goes wrong, and when |
@@ -24,9 +25,11 @@
 
 mod agenda;
 mod apps;
+mod bounds;
 mod checksum;
 mod clients;
 mod clock;
+mod convergence;
 mod crash_points;
 mod declared_loss;
 mod dice;
@@ -36,6 +39,8 @@ mod history;
 mod home;
 mod ills;
 mod invariants;
+mod log_bounds;
+mod logging;
 mod machine;
 mod mask;
 mod meta_server;

@@ -10,10 +10,12 @@ use replicated_app::ReplicatedApp;
 use tempfile::TempDir;
 use words::{AppInfo, Ballot, Decree, Envelope, Gpid, MutationId, NodeId, NodeToMeta, Record, Reply};
 
+use crate::bounds::Kept;
 use crate::checksum::{checksum, flip};
 use crate::clock::{Clock, Moment};
 use crate::home::Home;
 use crate::ills::Ills;
+use crate::log_bounds::Ledger;
 use crate::shadow::{self, Effect, Shadow};
 use crate::sometimes::{Sometimes, Tally};
 use crate::subject::AnySubject;
@@ -181,6 +183,8 @@ impl Offer {
 pub(crate) struct Process {
     pub(crate) core: NodeCore,
     pub(crate) log: PrepareLog,
+    /// What the log should hold at most.
+    pub(crate) ledger: Ledger,
     /// What waits while the log is being synced.
     pub(crate) to_log: Vec<(LogSequence, Record)>,
     /// What waits could not be written for lack of room; it is tried again at a time that is set.
@@ -234,6 +238,8 @@ pub(crate) struct Seen {
     pub(crate) committed: Decree,
     /// For a primary: what it had prepared when it became one.
     pub(crate) inherited: Decree,
+    /// Why its prepare list may be longer than as a rule (L2).
+    pub(crate) kept: Kept,
 }
 
 /// One thing that the shell owes, in the contract's order. A crash can strike before any of them.

@@ -77,6 +77,9 @@ impl Arguments {
     }
 }
 
+/// A run of so many seeds fails if anything that should happen sometimes never does.
+const SHOULD_SEE_ALL: u64 = 10_000;
+
 /// Lines of the trace of a failing seed.
 const TAIL: usize = 120;
 
@@ -86,6 +89,8 @@ struct Sum {
     seeds: u64,
     events: u64,
     simulated: Duration,
+    /// What each seed took to recover, and which it was.
+    recoveries: Vec<(Duration, u64)>,
     operations: u64,
     tally: Tally,
     searched: Searched,
@@ -97,6 +102,7 @@ impl Sum {
         self.seeds += 1;
         self.events += outcome.events;
         self.simulated += outcome.simulated;
+        self.recoveries.push((outcome.recovery, outcome.seed));
         self.operations += outcome.operations as u64;
         self.tally.add(&outcome.tally);
         self.searched.add(&outcome.searched);
@@ -122,7 +128,17 @@ fn main() -> ExitCode {
     for outcome in &sum.failed {
         tell(outcome, &arguments);
     }
-    if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let never = never_happened(&sum, &arguments);
+    never.iter().for_each(|what| println!("in {} seeds it never happened that {what}", sum.seeds));
+    if sum.failed.is_empty() && never.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What so long a run should have seen. One that a mask makes poorer, or that ended early, proves nothing.
+fn never_happened(sum: &Sum, arguments: &Arguments) -> Vec<&'static str> {
+    if sum.seeds < SHOULD_SEE_ALL || arguments.mask() != Mask::default() {
+        return Vec::new();
+    }
+    sum.tally.rows().filter(|&(_, count)| count == 0).map(|(what, _)| what).collect()
 }
 
 fn run_all(arguments: &Arguments, first: u64, count: u64) -> Sum {
@@ -163,6 +179,7 @@ fn report(sum: &Sum, took: Duration) {
     for (what, count) in sum.tally.rows() {
         println!("{count:>12}  {what}");
     }
+    report_recoveries(sum.recoveries.clone());
     if sum.searched.histories > 0 {
         let Searched { histories, operations, longest } = sum.searched;
         println!("{operations} operations in {histories} histories searched, {longest} in the longest");
@@ -176,6 +193,21 @@ fn report(sum: &Sum, took: Duration) {
         sum.operations,
         sum.simulated.as_secs_f64() / 3600.0,
     );
+}
+
+/// How long it took after the last fault until all was served and whole (L1).
+fn report_recoveries(mut recoveries: Vec<(Duration, u64)>) {
+    recoveries.sort_unstable();
+    let within = |permille: usize| recoveries[recoveries.len() * permille / 1000].0.as_secs_f64();
+    if let Some(&(longest, seed)) = recoveries.last() {
+        println!(
+            "recovered within {:.1} s in the middle, 99 % within {:.1} s, 99.9 % within {:.1} s, seed {seed} within {:.1} s",
+            within(500),
+            within(990),
+            within(999),
+            longest.as_secs_f64()
+        );
+    }
 }
 
 /// A failing seed is shrunk, and what is left of it is told.

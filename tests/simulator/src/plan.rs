@@ -11,6 +11,7 @@ use crate::network::Weather;
 use crate::search::MOST_AT_ONCE;
 
 mod faults;
+mod rarities;
 mod tuning;
 
 pub(crate) use self::faults::Fault;
@@ -75,6 +76,7 @@ impl Plan {
         if dice.permille(300) {
             plan.churn(dice);
         }
+        plan.add_rarities(&mut Dice::new(seed, 3));
         plan
     }
 

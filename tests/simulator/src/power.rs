@@ -10,6 +10,7 @@ use replicated_app::ReplicatedApp;
 use words::{Gpid, Life, MutationId};
 
 use crate::clock::Moment;
+use crate::log_bounds::Ledger;
 use crate::machine::{Disk, Loss, Presence, Process};
 use crate::rot::rot;
 use crate::sometimes::Sometimes;
@@ -33,11 +34,13 @@ impl World<'_> {
             self.start_later(index);
             return Ok(());
         }
-        if machine.ills.room(self.now).is_err() {
+        let cramped = machine.ills.room(self.now).is_err();
+        if cramped && self.dice.permille(500) {
             self.tally.note(Sometimes::NoRoomToStart); // its new life can't be noted
             self.start_later(index);
             return Ok(());
         }
+        let machine = &mut self.machines[index];
         machine.disk.life += 1;
         let options = Options { segment_bytes: self.plan.segment_bytes };
         if let Some((operations, loss)) = machine.dies_starting.take() {
@@ -45,7 +48,10 @@ impl World<'_> {
             return Ok(());
         }
         let Ok((log, opened)) = PrepareLog::open(Arc::new((*machine.disk.log).clone()), options) else {
-            // A fault of the disk that waited for its first use; the process ends, and starts again.
+            // There is no room, or a fault of the disk waited for its first use; the process ends, and starts again.
+            if cramped {
+                self.tally.note(Sometimes::NoRoomToOpen);
+            }
             machine.cut_again();
             self.start_later(index);
             return Ok(());
@@ -54,6 +60,7 @@ impl World<'_> {
         for record in &opened.records {
             trace!(self, machine.disk.node, "   finds {record}");
         }
+        let ledger = Ledger::found(&opened.records, log.bytes());
         let mut replay = Replay::new();
         for record in &opened.records {
             replay.on_record(record);
@@ -100,6 +107,7 @@ impl World<'_> {
         let mut process = Process {
             core,
             log,
+            ledger,
             to_log: Vec::new(),
             log_waits: false,
             syncing: Vec::new(),
@@ -178,7 +186,7 @@ impl World<'_> {
     }
 
     /// An empty data directory takes the old one's place.
-    fn wipe(&mut self, index: usize) {
+    pub(crate) fn wipe(&mut self, index: usize) {
         let node = words::NodeId(self.places.len() as u128 + 101);
         self.places.insert(node, index);
         self.machines[index].disk = Disk::empty(node);

@@ -26,6 +26,8 @@ pub struct Outcome {
     pub events: u64,
     /// Simulated time.
     pub simulated: Duration,
+    /// How much of it the cluster needed to recover after the last fault (L1).
+    pub recovery: Duration,
     /// Operations that clients began.
     pub operations: usize,
     /// Clients that there were.
@@ -105,6 +107,7 @@ impl Outcome {
             violation,
             events: world.events,
             simulated: world.now.since_start(),
+            recovery: world.ending.took(world.now),
             operations: world.history.len(),
             clients: world.clients.len(),
             calm: world.plan.trouble,

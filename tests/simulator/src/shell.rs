@@ -6,21 +6,18 @@ use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, ReadTask, Token, apply_mutation};
 use replicated_app::ReplicatedApp;
-use words::{Envelope, Gpid, Mutation, PeerMessage, Record, Refusal, Reply, RoleName};
+use words::{Envelope, Gpid, Mutation, NodeId, PeerMessage, Refusal, Reply, RoleName};
 
 use crate::clock::Moment;
 use crate::ills::Ill;
 use crate::invariants::Scene;
-use crate::machine::{Duty, Loss, Strike};
+use crate::machine::{Duty, Strike};
 use crate::network::Fate;
 use crate::sometimes::Sometimes;
 use crate::subject::AnySubject;
 use crate::violation::{Checked, Violation, check};
 use crate::witness::Act;
 use crate::world::{Answer, Happening, World, trace};
-
-/// Between two tries to write what there was no room for.
-const LOG_PAUSE: Duration = Duration::from_millis(200);
 
 impl World<'_> {
     /// Something waits for a node: it will look soon.
@@ -102,6 +99,7 @@ impl World<'_> {
         let scene = Scene {
             machines: &mut self.machines,
             places: &self.places,
+            settings: &self.plan.settings,
             now: self.now,
             output: &self.output,
             tally: &mut self.tally,
@@ -192,123 +190,6 @@ impl World<'_> {
         }
     }
 
-    fn append(&mut self, index: usize, records: Vec<(u64, Record)>) -> Checked {
-        for (number, record) in &records {
-            trace!(self, self.machines[index].disk.node, "   append #{number} {record}");
-        }
-        if let Some(process) = &mut self.machines[index].process {
-            process.to_log.extend(records);
-        }
-        self.sync_if_idle(index)
-    }
-
-    /// One sync at a time; what comes meanwhile goes into the next one.
-    pub(crate) fn sync_if_idle(&mut self, index: usize) -> Checked {
-        let machine = &mut self.machines[index];
-        let Some(process) = &mut machine.process else { return Ok(()) };
-        if !process.syncing.is_empty() {
-            return Ok(());
-        }
-        if let Some(durable) = process.to_collect.take() {
-            match process.log.collect(&durable) {
-                Ok(0) => {}
-                Ok(_) => self.tally.note(Sometimes::LogCollected),
-                Err(_) if machine.disk.log.is_dead() => return self.die_of_disk(index),
-                // Tried again later; if the log has failed, the next write says so.
-                Err(_) => {}
-            }
-        }
-        if process.to_log.is_empty() {
-            return Ok(());
-        }
-        process.syncing = std::mem::take(&mut process.to_log);
-        let records: Vec<Record> = process.syncing.iter().map(|(_, record)| record.clone()).collect();
-        let before = process.log.bytes();
-        if process.log.append(&records).is_err() {
-            return self.on_append_failed(index);
-        }
-        machine.disk.largest_write = machine.disk.largest_write.max(process.log.bytes() - before);
-        let slow = machine.slow_until > self.now;
-        let epoch = machine.epoch;
-        let span = if slow { self.plan.speed.slow_sync } else { self.plan.speed.sync };
-        let at = self.now + self.dice.span(span) + self.script.sync_delay(index);
-        self.put(at, Happening::Synced { machine: index, epoch });
-        Ok(())
-    }
-
-    pub(crate) fn on_synced(&mut self, index: usize, epoch: u64) -> Checked {
-        let machine = &mut self.machines[index];
-        if machine.epoch != epoch {
-            return Ok(());
-        }
-        if machine.frozen_until > self.now {
-            let at = machine.frozen_until;
-            self.put(at, Happening::Synced { machine: index, epoch });
-            return Ok(());
-        }
-        let Some(process) = &mut machine.process else { return Ok(()) };
-        if process.log.sync().is_err() {
-            self.tally.note(Sometimes::SyncFailed);
-            return self.die_of_disk(index);
-        }
-        let records = std::mem::take(&mut process.syncing);
-        machine.disk.on_synced(&records, &mut self.tally);
-        if let Some(&(last, _)) = records.last() {
-            self.hand_in(index, Event::LogDurable(last));
-        }
-        self.sync_if_idle(index)
-    }
-
-    /// A shortage of room or of handles passes: what could not be written waits for that (§7.6).
-    fn on_append_failed(&mut self, index: usize) -> Checked {
-        let machine = &mut self.machines[index];
-        let Some(process) = &mut machine.process else { return Ok(()) };
-        let for_good = process.log.has_failed() || machine.disk.log.is_dead();
-        if for_good || machine.ills.room(self.now).is_ok() {
-            self.tally.note(Sometimes::WriteFailed);
-            return self.die_of_disk(index);
-        }
-        trace!(self, machine.disk.node, "   the log waits for room");
-        self.tally.note(Sometimes::LogWaited);
-        process.to_log = std::mem::take(&mut process.syncing);
-        if !std::mem::replace(&mut process.log_waits, true) {
-            let (at, epoch) = (self.now + LOG_PAUSE, machine.epoch);
-            self.put(at, Happening::LogAgain { machine: index, epoch });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn on_log_again(&mut self, index: usize, epoch: u64) -> Checked {
-        let machine = &mut self.machines[index];
-        if machine.epoch != epoch {
-            return Ok(());
-        }
-        if machine.frozen_until > self.now {
-            let at = machine.frozen_until;
-            self.put(at, Happening::LogAgain { machine: index, epoch });
-            return Ok(());
-        }
-        if let Some(process) = &mut machine.process {
-            process.log_waits = false;
-        }
-        self.sync_if_idle(index)
-    }
-
-    /// A write or sync of the log failed: fatal to the node, never tried again as if nothing had happened (§7.1).
-    pub(crate) fn die_of_disk(&mut self, index: usize) -> Checked {
-        // A process that ends takes nothing from the system's cache, where what was not synced looks as if it were.
-        let loss = match self.machines[index].cuts.pop_front() {
-            Some((_, outcome)) => {
-                self.tally.note(Sometimes::CutWriting);
-                Loss::Cut(outcome)
-            }
-            None => self.dice.pick(&[Loss::Kept, Loss::Power]),
-        };
-        self.crash(index, loss);
-        self.machines[index].arm();
-        Ok(())
-    }
-
     fn send(&mut self, index: usize, envelope: Envelope) -> Checked {
         self.truth.on_send(&self.machines[index], &envelope)?;
         trace!(self, self.machines[index].disk.node, "-> {envelope}");
@@ -364,7 +245,7 @@ impl World<'_> {
     }
 
     /// `sender` notices that the process of `peer`, on `machine`, is gone, if that news gets through.
-    pub(crate) fn notice_gone(&mut self, sender: usize, machine: usize, peer: words::NodeId) {
+    pub(crate) fn notice_gone(&mut self, sender: usize, machine: usize, peer: NodeId) {
         if let Fate::Arrives(at, _) = self.network.send(&mut self.dice, machine, sender, self.now) {
             let epoch = self.machines[sender].epoch;
             self.put(at, Happening::Refused { machine: sender, epoch, peer });
@@ -375,6 +256,7 @@ impl World<'_> {
         let ApplyTask { gpid, mutation } = task;
         let node = self.machines[index].disk.node;
         trace!(self, node, "   apply {gpid} {}", mutation.id);
+        self.check_not_lost(node, *gpid)?;
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(hosted) = process.apps.get_mut(gpid) else {
             if process.failed.contains(gpid) {
@@ -415,6 +297,11 @@ impl World<'_> {
         Ok(())
     }
 
+    /// §4.8: nothing is created in place of what was lost.
+    fn check_not_lost(&self, node: NodeId, gpid: Gpid) -> Checked {
+        check(!self.truth.is_lost(gpid), "§4.8", || format!("{node} serves {gpid}, all of which was lost"))
+    }
+
     /// Whether a machine suffers from this, now is the time for it, and the others can do without its data.
     pub(crate) fn strikes(&mut self, index: usize, ill: Ill, permille: u32) -> bool {
         self.machines[index].ills.has(ill, self.now)
@@ -439,6 +326,7 @@ impl World<'_> {
 
     fn read(&mut self, index: usize, task: &ReadTask) -> Checked {
         let node = self.machines[index].disk.node;
+        self.check_not_lost(node, task.gpid)?;
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(hosted) = process.apps.get_mut(&task.gpid) else {
             if process.failed.contains(&task.gpid) {

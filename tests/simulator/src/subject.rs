@@ -39,6 +39,12 @@ pub trait Subject: Sync {
         true
     }
 
+    /// Whether two apps with the same state write the same checkpoint, to the byte. Then those of all members are
+    /// compared when a run ends; otherwise only their digests are.
+    fn checkpoints_are_canonical(&self) -> bool {
+        false
+    }
+
     /// A request, in a few words.
     fn show_request(&self, request: &[u8]) -> String {
         request.escape_ascii().to_string()
@@ -78,6 +84,7 @@ pub(crate) trait AnySubject: Sync {
     fn write(&self, key: u8, dice: &mut Dice) -> Bytes;
     fn read(&self, key: u8, dice: &mut Dice) -> Bytes;
     fn keys_are_apart(&self) -> bool;
+    fn checkpoints_are_canonical(&self) -> bool;
     fn show_request(&self, request: &[u8]) -> String;
     fn show_answer(&self, answer: &AppAnswer) -> String;
     fn model(&self) -> Box<dyn AnyModel>;
@@ -105,6 +112,10 @@ impl<S: Subject> AnySubject for S {
 
     fn keys_are_apart(&self) -> bool {
         Subject::keys_are_apart(self)
+    }
+
+    fn checkpoints_are_canonical(&self) -> bool {
+        Subject::checkpoints_are_canonical(self)
     }
 
     fn show_request(&self, request: &[u8]) -> String {

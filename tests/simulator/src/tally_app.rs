@@ -254,6 +254,10 @@ impl Subject for TallySubject {
         Request::Read { key }.encode()
     }
 
+    fn checkpoints_are_canonical(&self) -> bool {
+        true
+    }
+
     fn show_request(&self, request: &[u8]) -> String {
         match Request::decode(request) {
             Some(Request::Add { key, amount }) => format!("add {amount} to k{key}"),

@@ -11,7 +11,7 @@ use words::{
 use super::{PendingKind, Replica, Role};
 use crate::prepare_list::Offer;
 use crate::step::Step;
-use crate::{Settings, Work};
+use crate::{LogSequence, Settings, Work};
 
 /// What only a learner has.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Learner {
     following: bool,
     /// When it asks again, if nothing came.
     ask_at: Time,
+    /// It asks for more once its disk has come so far: what it takes must not outrun that (L2).
+    ask_after: Option<LogSequence>,
     progress_at: Time,
 }
 
@@ -34,7 +36,7 @@ impl Learner {
 
     pub(super) fn deadline(&self, settings: &Settings) -> Time {
         let give_up = self.progress_at + settings.learn_timeout;
-        if self.following { give_up } else { give_up.min(self.ask_at) }
+        if self.following || self.ask_after.is_some() { give_up } else { give_up.min(self.ask_at) }
     }
 }
 
@@ -48,6 +50,9 @@ impl Replica {
     pub(crate) fn on_add_learner(&mut self, step: &mut Step<'_>, from: NodeId, message: &AddLearner) {
         if message.ballot < self.ballot || self.fetching.is_some() || !self.is_ready() {
             return;
+        }
+        if self.storage_is_stuck(step) {
+            return; // each learning would leave more for the disk than there is already (L2)
         }
         let newer = message.ballot > self.ballot;
         match &self.role {
@@ -80,6 +85,7 @@ impl Replica {
             primary: from,
             following: false,
             ask_at: Time::NEVER,
+            ask_after: None,
             progress_at: step.now.time,
         }));
         self.ask_to_learn(step);
@@ -89,6 +95,7 @@ impl Replica {
         let last_committed = self.list.last_committed_id();
         let Role::Learner(learner) = &mut self.role else { return };
         learner.ask_at = step.now.time + patience(step.settings);
+        learner.ask_after = None;
         let (ballot, signature) = (learner.ballot, learner.signature);
         let message = Learn { gpid: self.gpid, ballot, signature, last_committed };
         step.send(learner.primary, PeerMessage::Learn(message));
@@ -132,6 +139,7 @@ impl Replica {
     pub(crate) fn on_learn_mutations(&mut self, step: &mut Step<'_>, message: &LearnMutations) {
         let Some(learner) = self.learner_in(message.ballot, message.signature) else { return };
         learner.progress_at = step.now.time;
+        let on_its_way = self.pending.back().map(|pending| pending.sequence);
         for mutation in &message.mutations {
             let decree = mutation.id.decree;
             if decree <= self.last_committed() {
@@ -153,7 +161,19 @@ impl Replica {
             self.log_prepare(step, mutation, offer == Offer::Replaced, decree);
             self.commit(step, decree);
         }
-        self.ask_to_learn(step);
+        match (on_its_way, &mut self.role) {
+            (Some(_), Role::Learner(learner)) => learner.ask_after = on_its_way,
+            _ => self.ask_to_learn(step),
+        }
+    }
+
+    /// The disk has come so far: there is room for more.
+    pub(super) fn learn_on(&mut self, step: &mut Step<'_>, durable: LogSequence) {
+        let Role::Learner(learner) = &mut self.role else { return };
+        if learner.ask_after.is_some_and(|sequence| sequence <= durable) && self.fetching.is_none() {
+            learner.progress_at = step.now.time;
+            self.ask_to_learn(step);
+        }
     }
 
     /// A checkpoint waits at the primary's node.
@@ -213,6 +233,7 @@ impl Replica {
         self.durable_prepared = self.durable_prepared.max(decree).min(prepared);
         self.confirmed_durable = self.confirmed_durable.max(decree).min(prepared);
         (self.handed, self.applied, self.durable) = (decree, decree, checkpoint);
+        self.trim_list(step.settings);
         let sequence = step.append(Record::Installed { gpid: self.gpid, checkpoint, suffix_kept });
         let ballot = self.durable_ballot;
         self.await_durable(step, sequence, ballot, PendingKind::Installed);
@@ -237,7 +258,7 @@ impl Replica {
         } else if learner.progress_at + settings.learn_timeout <= now {
             self.give_up_learning(step);
             self.set_role(Role::Inactive);
-        } else if !learner.following && learner.ask_at <= now {
+        } else if !learner.following && learner.ask_after.is_none() && learner.ask_at <= now {
             self.ask_to_learn(step);
         }
     }

@@ -10,11 +10,13 @@
 //! | `throttle.rs`, `held.rs` | slowing writers down and turning requests away, by the app's environment |
 //! | `lease.rs` | granting leases and holding them, for one partition (§5) |
 //! | `storage.rs` | creation, removal, checkpoints (§4.8, §7.5) |
+//! | `load.rs` | how much of all that is in memory (L2) |
 
 mod configuration;
 mod held;
 mod learning;
 mod lease;
+mod load;
 mod primary;
 mod progress;
 mod requests;
@@ -23,6 +25,7 @@ mod storage;
 mod teaching;
 mod throttle;
 
+pub use load::Load;
 pub(crate) use secondary::refuse_unable;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -209,6 +212,8 @@ impl Replica {
             }
             replica.list = list;
             replica.handed = replica.list.last_committed();
+            // The log may reach much further back than memory should.
+            replica.trim_list(step.settings);
             step.apply(gpid, known);
         }
         replica
@@ -386,7 +391,11 @@ impl Replica {
             return;
         }
         match self.role {
-            Role::Secondary | Role::Learner(_) => self.acknowledge(step),
+            Role::Secondary => self.acknowledge(step),
+            Role::Learner(_) => {
+                self.acknowledge(step);
+                self.learn_on(step, sequence);
+            }
             Role::Primary(_) => {
                 if ballot_before < self.ballot && self.durable_ballot == self.ballot {
                     self.on_ballot_durable(step);

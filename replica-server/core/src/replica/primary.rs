@@ -14,7 +14,6 @@ use super::progress::Progress;
 use super::teaching::Teaching;
 use super::{Replica, Role};
 use crate::prepare_list::Offer;
-use crate::prepare_list::TailBounds;
 use crate::step::Step;
 use crate::{Settings, Token, WriteAnswer};
 
@@ -46,7 +45,7 @@ pub(super) struct Primary {
     /// What is not to go on yet.
     pub(super) held: Held,
     /// Who waits for the answers to which decree.
-    tokens: VecDeque<(Decree, Vec<Token>)>,
+    pub(super) tokens: VecDeque<(Decree, Vec<Token>)>,
     /// Timestamps of one tenure never fall (§3.7).
     last_timestamp_us: u64,
     pub(super) handover: Option<Handover>,
@@ -293,13 +292,7 @@ impl Replica {
         }
         assert!(decree <= self.handed, "{}: {decree} was applied and never handed over", self.gpid);
         self.applied = decree;
-        let settings = step.settings;
-        let bounds = TailBounds {
-            count: settings.list_tail,
-            bytes: settings.list_tail_bytes,
-            wanted_after: self.wanted_by_learners(),
-        };
-        self.list.trim(self.applied, &bounds);
+        self.trim_list(step.settings);
         if let Role::Primary(primary) = &mut self.role {
             if let Some((of, _)) = primary.tokens.front()
                 && *of == decree

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replica_core::{
-    Event, Identity, NodeCore, Output, Recovered, RecoveredApp, Replay, Replica, Settings, Work,
+    Event, Identity, LogSequence, NodeCore, Output, Recovered, RecoveredApp, Replay, Replica, Settings, Work,
 };
 use words::{
     AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat,
@@ -43,9 +43,14 @@ pub(crate) fn mutation(ballot: u64, decree: u64) -> Arc<Mutation> {
     Arc::new(Mutation { id: id(ballot, decree), timestamp_us: 0, writes: Vec::new() })
 }
 
-fn app() -> AppInfo {
+pub(crate) fn app() -> AppInfo {
     let name = "a.b".to_owned();
     AppInfo { id: AppId(1), name, app_type: "sum".to_owned(), partition_count: 1, replica_count: 3 }
+}
+
+/// A log that begins with the replica's creation.
+fn created(records: &[Record]) -> Vec<Record> {
+    [&[Record::Created { gpid: GPID, app: app() }], records].concat()
 }
 
 impl Alone {
@@ -56,22 +61,23 @@ impl Alone {
 
     /// One that finds these records of its replica in its log, and no app.
     pub(crate) fn without_its_app(records: &[Record]) -> Self {
-        Self::after(records, Vec::new())
+        Self::finds(&created(records), None)
     }
 
     /// One that finds these records of its replica in its log, and an app that has nothing.
     pub(crate) fn with_an_empty_app(records: &[Record]) -> Self {
-        Self::after(records, vec![RecoveredApp { gpid: GPID, durable: Ok(MutationId::ZERO) }])
+        Self::finds(&created(records), Some(MutationId::ZERO))
     }
 
-    fn after(records: &[Record], apps: Vec<RecoveredApp>) -> Self {
+    /// One that finds these records in its log, and an app that is durable up to there, or none.
+    pub(crate) fn finds(records: &[Record], durable: Option<MutationId>) -> Self {
         let mut replay = Replay::new();
-        replay.on_record(&Record::Created { gpid: GPID, app: app() });
         records.iter().for_each(|record| replay.on_record(record));
-        Self::found(2, replay.finish(apps))
+        let app = durable.map(|durable| RecoveredApp { gpid: GPID, durable: Ok(durable) });
+        Self::found(2, replay.finish(app.into_iter().collect()))
     }
 
-    fn found(life: u64, recovered: Recovered) -> Self {
+    pub(crate) fn found(life: u64, recovered: Recovered) -> Self {
         let (life, now) = (Life(life), Time(1_000_000_000));
         let identity = Identity { node: ME, life, name: "r1".to_owned(), address: String::new() };
         let core = NodeCore::new(identity, Settings::default(), recovered, Now { time: now, wall_us: 0 });
@@ -111,7 +117,7 @@ impl Alone {
         self.configuration(ballot, leader, &[ME]);
     }
 
-    fn begin_to_learn(&mut self, ballot: u64, leader: NodeId) {
+    pub(crate) fn begin_to_learn(&mut self, ballot: u64, leader: NodeId) {
         // The first one makes the replica, the second one is what it follows.
         self.invite(ballot, leader);
         self.invite(ballot, leader);
@@ -188,6 +194,11 @@ impl Alone {
             _ => None,
         });
         newest.expect("it sent one")
+    }
+
+    pub(crate) fn log_goes_on(&mut self) {
+        self.log_is_stuck = false;
+        self.run(Event::LogDurable(self.logged.len() as LogSequence));
     }
 
     pub(crate) fn pass(&mut self, span: Duration) {

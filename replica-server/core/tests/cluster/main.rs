@@ -6,6 +6,7 @@ mod harness;
 mod loss;
 mod one_node;
 mod regressions;
+mod restart;
 mod rules;
 mod terms;
 

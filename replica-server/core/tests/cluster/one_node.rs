@@ -2,11 +2,12 @@
 
 use replica_core::{Event, Settings, Work};
 use words::{
-    Ballot, Command, Decree, Gpid, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnMutations,
-    MetaToNode, MutationId, NodeToMeta, PeerMessage, PrepareAck, Record, RoleName, Signature, StepDown,
+    AddLearner, Ballot, Command, Decree, Gpid, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed,
+    LearnMutations, MetaToNode, MutationId, NodeId, NodeToMeta, PeerMessage, PrepareAck, Record, RoleName,
+    Signature, StepDown,
 };
 
-use crate::alone::{Alone, LEADER, LEARNING, ME, OTHER, id, mutation};
+use crate::alone::{Alone, LEADER, LEARNING, ME, OTHER, app, id, mutation};
 use crate::harness::GPID;
 
 fn step_down(ballot: u64) -> PeerMessage {
@@ -362,4 +363,45 @@ fn a_broken_learner_that_is_invited_again_says_that_it_failed() {
     node.invite(6, LEADER);
     let failed = PeerMessage::LearnFailed(LearnFailed { gpid: GPID, signature: LEARNING });
     assert_eq!(node.sent.iter().map(|envelope| &envelope.body).collect::<Vec<_>>(), [&failed]);
+}
+
+#[test]
+fn a_new_replica_does_not_follow_a_deposed_primary() {
+    let deposed = NodeId(8);
+    let mut node = Alone::learner(14);
+    node.prepare(deposed, None, mutation(8, 50), id(8, 49), 49);
+    assert!(!node.covers(deposed, 8), "S4: it lets a deposed primary read; it is {}", node.replica().role());
+}
+
+#[test]
+fn a_new_replica_is_no_member() {
+    let mut node = Alone::in_life(1);
+    node.invite(5, LEADER);
+    node.configuration(6, LEADER, &[OTHER, ME]);
+    assert_eq!(node.replica().role(), RoleName::Error, "it has nothing of the partition");
+}
+
+/// What a learner takes waits for its disk in memory, so it must not take more and more (L2).
+#[test]
+fn a_learner_takes_no_more_than_its_disk_does() {
+    let mut node = Alone::learner(5);
+    node.log_is_stuck = true;
+    let questions =
+        |node: &Alone| node.sent.iter().filter(|e| matches!(e.body, PeerMessage::Learn(_))).count();
+    let mut asked = vec![questions(&node)];
+    for decree in 1..=2 {
+        let (ballot, signature, mutations) = (Ballot(5), LEARNING, vec![mutation(4, decree)]);
+        let part = LearnMutations { gpid: GPID, ballot, signature, mutations };
+        node.from(LEADER, PeerMessage::LearnMutations(part));
+        asked.push(questions(&node));
+    }
+    assert_eq!(asked, [1, 2, 2], "one part is on its way to the disk while the next one comes");
+    node.pass(Settings::default().prepare_timeout);
+    let invitation = AddLearner { gpid: GPID, ballot: Ballot(6), signature: Signature(9), app: app() };
+    node.from(LEADER, PeerMessage::AddLearner(invitation.clone()));
+    assert_eq!(questions(&node), 2, "it begins no other learning");
+    node.log_goes_on();
+    assert_eq!(questions(&node), 3);
+    node.from(LEADER, PeerMessage::AddLearner(invitation));
+    assert_eq!(questions(&node), 4);
 }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use replica_log::{Damage, MemoryFolder};
 use words::{Decree, Gpid, Record};
 
-use crate::model::{ballot, created, id, mutations, noted, open, partition, prepare, raised, write};
+use crate::model::{
+    ballot, created, id, lowest, mutations, noted, open, partition, prepare, raised, segments, write,
+};
 
 const SMALL: u64 = 200;
 
@@ -18,16 +20,16 @@ fn only_what_is_durable_in_every_partition_is_collected() {
         write(&mut log, &[prepare(one, 1, decree)]);
     }
     assert_eq!(log.collect(&[(one, Decree(20)), (two, Decree(0))]).expect("collects"), 0);
-    let before = log.segments();
+    let before = segments(&files);
     let removed = log.collect(&[(one, Decree(10)), (two, Decree(1))]).expect("collects");
     assert!(removed > 2 && removed + 2 < before, "{removed} of {before}");
-    assert_eq!(log.lowest(two), None);
-    let lowest = log.lowest(one).expect("held");
+    assert_eq!(lowest(&log, two), None);
+    let lowest = lowest(&log, one).expect("held");
     assert!(lowest > Decree(1) && lowest <= Decree(11), "{lowest}");
 
     // All is durable: the newest segment stays.
     log.collect(&[(one, Decree(20))]).expect("collects");
-    assert_eq!(log.segments(), 1);
+    assert_eq!(segments(&files), 1);
     let (_, opened) = open(&files, SMALL);
     assert_eq!(opened.damage, Damage::None);
     assert_eq!(opened.records[..4], [created(one), ballot(one, 1), created(two), ballot(two, 1)]);
@@ -164,7 +166,7 @@ proptest! {
             }
             for gpid in (0..3).map(partition) {
                 let model = mutations(&all, gpid);
-                let lowest = log.lowest(gpid);
+                let lowest = lowest(&log, gpid);
                 let read = log.reader().read(gpid, lowest.unwrap_or(Decree(99)), Decree(99), usize::MAX);
                 let expected = model.range(lowest.unwrap_or(Decree(99))..).map(|(_, mutation)| mutation.clone());
                 if collected {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use replica_log::{Crash, Damage, MemoryFolder};
 use words::{Decree, Record};
 
-use crate::model::{created, open, partition, prepare, write};
+use crate::model::{created, open, partition, prepare, segments, write};
 
 fn records() -> Vec<Record> {
     let one = partition(1);
@@ -97,13 +97,13 @@ fn a_disk_that_is_full_when_a_segment_is_due() {
         let files = MemoryFolder::new();
         let (mut log, _) = open(&files, 100);
         write(&mut log, &records()[..3]);
-        let segments = log.segments();
+        let before = segments(&files);
         files.set_capacity(Some(log.bytes() + room));
         while log.append(&records()[3..4]).is_ok() {}
         assert!(!log.has_failed());
         files.set_capacity(None);
         write(&mut log, &records()[4..]);
-        assert!(log.segments() > segments);
+        assert!(segments(&files) > before);
         let opened = open(&files, 100).1;
         assert_eq!(opened.damage, Damage::None);
         assert_eq!(opened.records[opened.records.len() - 7..], records()[4..]);

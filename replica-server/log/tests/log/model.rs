@@ -54,6 +54,19 @@ pub(crate) fn open(files: &MemoryFolder, segment_bytes: u64) -> (PrepareLog, Ope
     PrepareLog::open(files, Options { segment_bytes }).expect("opens")
 }
 
+/// Number of segments.
+pub(crate) fn segments(files: &dyn FileSystem) -> usize {
+    let is_segment =
+        |name: &String| name.strip_prefix("log.").is_some_and(|number| number.parse::<u64>().is_ok());
+    files.list().expect("lists").iter().filter(|name| is_segment(name)).count()
+}
+
+/// The lowest decree from which on the log can be read; tests have fewer than so many.
+pub(crate) fn lowest(log: &PrepareLog, gpid: Gpid) -> Option<Decree> {
+    let reader = log.reader();
+    (1..99).map(Decree).find(|&decree| !reader.read(gpid, decree, decree, 1).expect("reads").is_empty())
+}
+
 /// Appends each record by a write of its own, then syncs.
 pub(crate) fn write(log: &mut PrepareLog, records: &[Record]) {
     for record in records {

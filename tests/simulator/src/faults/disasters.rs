@@ -81,6 +81,20 @@ impl World<'_> {
         self.truth.verdict()
     }
 
+    /// Every disk is lost. What was committed is gone, so that nothing is to be served in its place (§4.8); apps
+    /// that are created later live on.
+    pub(super) fn lose_all(&mut self) {
+        trace!(self, "operator", "every disk is LOST");
+        self.tally.note(Sometimes::AllLost);
+        for index in 0..self.machines.len() {
+            self.crash(index, Loss::Everything);
+            if self.machines[index].presence != Presence::Spare {
+                self.wipe(index); // it may have been down
+            }
+        }
+        self.truth.lose_all();
+    }
+
     /// Nothing gets to a node or away from it, for a while.
     fn cut_off(&mut self, node: NodeId) {
         let (place, until) = (self.places[&node], self.now + STEP * 3);

@@ -84,6 +84,10 @@ pub(crate) enum Fault {
     Leave,
     /// All members of a partition are lost but one that was away, and an operator declares the loss.
     Disaster,
+    /// Every disk of the cluster is lost.
+    LoseAll,
+    /// Many strangers come at once, and each opens a session.
+    Crowd,
     /// An operator drops an app, and creates it anew later.
     DropApp,
     /// An operator wants another number of replicas.

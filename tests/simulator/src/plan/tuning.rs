@@ -18,6 +18,8 @@ pub(crate) struct Habits {
     pub(crate) read_permille: u32,
     /// How many in a thousand additions go without a session.
     pub(crate) stray_permille: u32,
+    /// How many in a thousand writes are larger than is allowed.
+    pub(crate) bulky_permille: u32,
     /// How many in a thousand requests go to a node by chance.
     pub(crate) astray_permille: u32,
     /// Different sums.
@@ -57,6 +59,7 @@ pub(super) fn habits(dice: &mut Dice) -> Habits {
         depth: dice.pick(&[1, 1, 3, 8]),
         read_permille: dice.pick(&[100, 400, 700]),
         stray_permille: dice.pick(&[0, 200]),
+        bulky_permille: 0,
         astray_permille: dice.pick(&[20, 100, 300]),
         keys: dice.pick(&[1, 4]),
         patience: Duration::from_millis(dice.pick(&[150, 400, 1_000])),

@@ -1,0 +1,134 @@
+//! What a node makes of the log that it finds at its start, each kept as the test that showed it.
+
+use replica_core::{Replay, Settings};
+use words::{Ballot, Decree, Envelope, PeerMessage, Record, RoleName};
+
+use crate::alone::{Alone, LEADER, ME, app, id, mutation};
+use crate::harness::GPID;
+
+fn prepare(ballot: u64, of: u64, decree: u64, committed: u64) -> Record {
+    Record::Prepare {
+        gpid: GPID,
+        ballot: Ballot(ballot),
+        mutation: mutation(of, decree),
+        replaces: false,
+        last_committed: Decree(committed),
+    }
+}
+
+/// Divergent log, checkpoint in place, `Installed` lost in the crash.
+fn diverged() -> Vec<Record> {
+    let mut log =
+        vec![Record::Created { gpid: GPID, app: app() }, Record::Ballot { gpid: GPID, ballot: Ballot(3) }];
+    log.extend((1..=100).map(|decree| prepare(3, 3, decree, decree.saturating_sub(1).min(89))));
+    log.push(Record::Ballot { gpid: GPID, ballot: Ballot(4) });
+    log
+}
+
+#[test]
+fn a_checkpoint_whose_record_was_lost_is_noted_at_restart() {
+    let mut log = diverged();
+    let mut node = Alone::finds(&log, Some(id(4, 92)));
+    // It follows a primary of ballot 5 from there.
+    for decree in 93..=95 {
+        let previous = if decree == 93 { id(4, 92) } else { id(5, decree - 1) };
+        node.prepare(LEADER, None, mutation(5, decree), previous, decree - 1);
+    }
+    assert_eq!(node.replica().last_prepared(), Decree(95));
+    log.append(&mut node.logged);
+    // The app checkpoints at 94, the node restarts: what does its list say of 91?
+    let node = Alone::finds(&log, Some(id(5, 94)));
+    let replica = node.replica();
+    assert_eq!(replica.error(), None);
+    assert_eq!(replica.identity_at(Decree(91)), None, "S1: (3,91) is taken for committed");
+}
+
+/// What is at or below a checkpoint can be cut from the log before a restart, so the log says itself whether
+/// what follows was kept. (Simulator, seed 3038466: an acknowledged decree went with the power.)
+#[test]
+fn replay_keeps_what_memory_kept_behind_a_checkpoint() {
+    let log = |suffix_kept| {
+        vec![
+            Record::Created { gpid: GPID, app: app() },
+            prepare(2, 2, 11, 7),
+            Record::Ballot { gpid: GPID, ballot: Ballot(4) },
+            Record::Installed { gpid: GPID, checkpoint: id(2, 10), suffix_kept },
+        ]
+    };
+    for (suffix_kept, last) in [(true, 11), (false, 10)] {
+        let node = Alone::finds(&log(suffix_kept), Some(id(2, 10)));
+        let replica = node.replica();
+        assert_eq!(replica.error(), None);
+        assert_eq!(replica.last_prepared(), Decree(last), "suffix kept: {suffix_kept}");
+    }
+}
+
+/// The log is cut by segments, so it can begin with a stale suffix whose beginning is cut. (Simulator, seed
+/// 3026687: it came back from the dead behind what had replaced it.)
+#[test]
+fn replay_removes_a_suffix_whose_beginning_is_cut() {
+    let replacing = |ballot, decree| match prepare(ballot, ballot, decree, 9) {
+        Record::Prepare { gpid, ballot, mutation, last_committed, .. } => {
+            Record::Prepare { gpid, ballot, mutation, replaces: true, last_committed }
+        }
+        record => record,
+    };
+    let mut log = vec![Record::Created { gpid: GPID, app: app() }];
+    log.extend((48..=68).map(|decree| prepare(2, 2, decree, 9)));
+    log.push(replacing(3, 10));
+    log.extend((11..=47).map(|decree| prepare(3, 3, decree, decree - 1)));
+    let node = Alone::finds(&log, Some(id(3, 47)));
+    let replica = node.replica();
+    assert_eq!((replica.error(), replica.last_prepared()), (None, Decree(47)));
+    // Raised instead, what follows stays.
+    let mut log = log[..22].to_vec();
+    log.extend((10..=47).map(|decree| prepare(3, 2, decree, decree - 1)));
+    let node = Alone::finds(&log, Some(id(2, 47)));
+    let replica = node.replica();
+    assert_eq!((replica.error(), replica.last_prepared()), (None, Decree(68)));
+}
+
+/// A meta server that was deposed, and does not know it yet, goes on telling the first configuration. (Simulator,
+/// seed 5012754: a node that had removed the replica in an earlier life created the partition anew, empty.)
+#[test]
+fn a_replica_that_was_removed_is_not_created_anew() {
+    let mut log = diverged();
+    log.push(Record::Removed { gpid: GPID, ballot: Ballot(4) });
+    let mut node = Alone::finds(&log, None);
+    node.configuration(1, ME, &[]);
+    assert!(!node.has_replica());
+}
+
+/// Nobody has compared what it has with what the primary has: it may be a history that was given up.
+/// (Simulator, seed 691.)
+#[test]
+fn a_learner_acknowledges_nothing_before_it_follows() {
+    let mut node = Alone::finds(&diverged(), Some(id(3, 89)));
+    node.begin_to_learn(5, LEADER);
+    let replica = node.replica();
+    assert_eq!((replica.role(), replica.confirmed()), (RoleName::Learner, Decree(89)));
+    let acknowledges = |e: &Envelope| matches!(e.body, PeerMessage::PrepareAck(_));
+    assert!(!node.sent.iter().any(acknowledges), "S8");
+}
+
+/// The log reaches further back than memory should, and an idle replica applies nothing that would shorten its list.
+/// (Simulator, the bounds of L2: one seed in eight.)
+#[test]
+fn a_start_takes_no_more_into_memory_than_the_list_may_have() {
+    let list_tail = Settings::default().list_tail;
+    let last = 3 * list_tail as u64;
+    let mut log = vec![Record::Created { gpid: GPID, app: app() }];
+    log.extend((1..=last).map(|decree| prepare(2, 2, decree, decree)));
+    let node = Alone::finds(&log, Some(id(2, last)));
+    assert_eq!(node.replica().load().tail, list_tail);
+}
+
+#[test]
+fn a_replica_whose_note_is_damaged_is_in_error() {
+    let mut replay = Replay::new();
+    diverged()[1..].iter().for_each(|record| replay.on_record(record));
+    replay.damaged(GPID, "its prepare log is damaged");
+    let mut node = Alone::found(2, replay.finish(Vec::new()));
+    node.configuration(1, ME, &[]);
+    assert_eq!(node.replica().role(), RoleName::Error, "never created empty (§4.8)");
+}
