@@ -17,6 +17,7 @@ use words::{Gpid, MutationId};
 
 use super::app::{HostedApp, SharedRegistry, check_name};
 use super::folder::{ReplicaFolder, incoming_folder};
+use super::offers::manifest_checksum;
 use crate::wire::{self, CHECKPOINT_LIMIT};
 use crate::{durable, jitter};
 
@@ -189,6 +190,9 @@ impl Download<'_> {
     }
 
     fn take_manifest(&mut self, manifest: pb::CheckpointManifest) -> Result<(), Broken> {
+        if manifest_checksum(&manifest) != manifest.crc32c {
+            return Err(Broken::retry(&"a manifest arrived damaged"));
+        }
         let identity = manifest.checkpoint.and_then(|id| MutationId::try_from(id).ok());
         if identity != Some(self.wanted) {
             return Err(Broken::damaged("another checkpoint than the one that was offered"));
@@ -275,11 +279,42 @@ impl Broken {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use prost::Message;
     use words::{Ballot, Decree};
 
     use super::*;
 
     const WANTED: MutationId = MutationId { ballot: Ballot(3), decree: Decree(17) };
+
+    fn sealed(manifest: pb::CheckpointManifest) -> pb::CheckpointManifest {
+        pb::CheckpointManifest { crc32c: manifest_checksum(&manifest), ..manifest }
+    }
+
+    #[test]
+    fn a_manifest_that_changed_on_its_way_is_fetched_again() {
+        let file = pb::CheckpointFile { name: "a".to_owned(), length: 3, crc32c: 7 };
+        let manifest = sealed(pb::CheckpointManifest {
+            checkpoint: Some(WANTED.into()),
+            files: vec![file],
+            blob: "of the app".into(),
+            sessions: "of the framework".into(),
+            ..Default::default()
+        });
+        let incoming = Path::new("never written to");
+        let take = |manifest| {
+            let mut download = Download { incoming, wanted: WANTED, manifest: None, file: 0, open: None };
+            download.take_manifest(manifest)
+        };
+        assert!(take(manifest.clone()).is_ok());
+        let bytes = manifest.encode_to_vec();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            // Some bits of a long number mean nothing.
+            let changed = pb::CheckpointManifest::decode(&changed[..]).ok().filter(|it| *it != manifest);
+            assert!(changed.is_none_or(|it| matches!(take(it), Err(Broken::Retry(_)))), "bit {bit}");
+        }
+    }
 
     /// Chunks as whoever wants to do harm sends them: about right, in any order, with names that lead elsewhere.
     fn chunk() -> impl Strategy<Value = pb::CheckpointChunk> {
@@ -291,10 +326,9 @@ mod tests {
             length,
             crc32c: crc32c::crc32c(data),
         });
-        let manifest = (vec(file, 0..4), any::<bool>()).prop_map(|(files, right)| pb::CheckpointManifest {
-            checkpoint: right.then(|| WANTED.into()),
-            files,
-            ..Default::default()
+        let manifest = (vec(file, 0..4), any::<bool>()).prop_map(|(files, right)| {
+            let checkpoint = right.then(|| WANTED.into());
+            sealed(pb::CheckpointManifest { checkpoint, files, ..Default::default() })
         });
         let offset = prop::sample::select(vec![0_u64, 1, 3, u64::MAX]);
         (prop::option::of(manifest), 0..4_u32, offset, data, prop::bool::weighted(0.9)).prop_map(

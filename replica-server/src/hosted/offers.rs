@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use prost::Message;
 use proto::pb;
 use words::{Gpid, Life, MutationId, Time};
 
@@ -83,7 +84,9 @@ impl Offers {
             files,
             blob: linked.state.blob,
             sessions: Bytes::from(sessions),
+            crc32c: 0,
         };
+        offer.manifest.crc32c = manifest_checksum(&offer.manifest);
         self.offers.insert((gpid, number), Arc::new(offer));
         Ok(checkpoint)
     }
@@ -103,6 +106,11 @@ impl Offers {
                 || Arc::strong_count(offer) > 1
         });
     }
+}
+
+/// Of all that a manifest says: what of a checkpoint is no file must not change on its way either (§6.2).
+pub(super) fn manifest_checksum(manifest: &pb::CheckpointManifest) -> u32 {
+    crc32c::crc32c(&pb::CheckpointManifest { crc32c: 0, ..manifest.clone() }.encode_to_vec())
 }
 
 impl Offer {
