@@ -15,7 +15,7 @@
 //! | `home`, `witness` | where an app keeps its files; who watches what it does |
 //! | `clients`, `operation`, `history` | operations, their retries and outcomes; V1 to V4 by their decrees |
 //! | `search`, `picture` | V1 again, by a search that knows no decrees; what contradicts what, drawn |
-//! | `invariants`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
+//! | `invariants`, `states`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `bounds`, `log_bounds` | what nodes hold in memory and on disk stays bounded (L2) |
 //! | `faults`, `ending`, `convergence` | what goes wrong; recovery after the last fault (L1); equal to the byte |
 //! | `crash_points` | a run in which the power of one machine goes after its n-th disk operation |
@@ -57,6 +57,7 @@ mod shadow;
 mod shell;
 mod shrink;
 mod sometimes;
+mod states;
 mod subject;
 mod tally_app;
 mod trace;

@@ -8,6 +8,10 @@ use crate::machine::Machine;
 use crate::violation::{Checked, check};
 use crate::world::World;
 
+/// What a segment begins with, and what it says again of each partition, in bytes at most.
+const HEADER: u64 = 36;
+const RESTATED: u64 = 200;
+
 /// Up to where each partition's app has all.
 type Durable = BTreeMap<Gpid, Decree>;
 
@@ -96,9 +100,11 @@ impl World<'_> {
         let Machine { disk, process, .. } = &self.machines[index];
         let process = process.as_ref()?;
         let (bytes, needed) = (process.log.bytes(), process.ledger.needed(durable));
-        // From the beginning of the segment that the first of it is in, or that is the last one. The last write
-        // into a segment makes it longer, and may bring what the next one begins with.
-        let most = needed + self.plan.segment_bytes + 2 * disk.largest_write;
+        // From the beginning of the segment that the first of it is in, or that is the last one, which a last write
+        // makes longer than it should be.
+        let partitions = (self.gpids.len() + self.dropped.len()) as u64;
+        let begins = HEADER + RESTATED * partitions;
+        let most = needed + begins + self.plan.segment_bytes + disk.largest_write;
         (bytes > most).then(|| {
             format!(
                 "the log of {} has {bytes} bytes, of which {needed} are needed, {most} are the most",

@@ -242,7 +242,8 @@ impl World<'_> {
         if self.script.is_on() {
             return; // when a scenario says so
         }
-        let longest = self.dice.pick(&[5, 50, 1_000, 5_000, 12_000]);
+        // Without trouble nothing keeps it: what must recover is the cluster, not a machine.
+        let longest = if self.is_troubled() { self.dice.pick(&[5, 50, 1_000, 5_000, 12_000]) } else { 50 };
         let at = self.now + Duration::from_millis(self.dice.between(1, longest));
         self.put(at, Happening::Start { machine: index });
     }

@@ -9,6 +9,7 @@ use super::expect::{Condition, Judgement, PATIENCE, When};
 use super::parse::Scenario;
 use crate::clock::{Clock, Moment};
 use crate::dice::Dice;
+use crate::ending::RECOVERY;
 use crate::run::last_panic;
 use crate::tally_app::TallySubject;
 use crate::trace::Trace;
@@ -33,9 +34,6 @@ impl fmt::Display for ScenarioFailure {
         write!(f, "{}:{}: {}\n    in: {}", self.name, self.number, self.violation, self.line)
     }
 }
-
-/// How long the end of a scenario may take: the same as after a seed's last fault.
-const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Runs a scenario to its end; how much time it simulated.
 ///
