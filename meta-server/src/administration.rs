@@ -8,6 +8,7 @@ use proto::node_bytes;
 use proto::pb::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
 
+use crate::loss::{diagnosis_reply, recovery_plan};
 use crate::service::Services;
 
 #[tonic::async_trait]
@@ -146,6 +147,13 @@ impl Admin for Services {
         }
     }
 
+    async fn diagnose(&self, _: Request<pb::DiagnoseRequest>) -> Result<Response<pb::DiagnoseReply>, Status> {
+        match self.ask(AdminRequest::Diagnose).await? {
+            AdminReply::Diagnosis(diagnosis) => Ok(Response::new(diagnosis_reply(diagnosis))),
+            other => Err(refused(other)),
+        }
+    }
+
     async fn set_level(
         &self,
         request: Request<pb::SetLevelRequest>,
@@ -160,6 +168,25 @@ impl Admin for Services {
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let pb::BlackListRequest { node, listed } = request.into_inner();
         self.accepted(AdminRequest::BlackList { node, listed }).await
+    }
+
+    async fn plan_recovery(
+        &self,
+        request: Request<pb::PlanRecoveryRequest>,
+    ) -> Result<Response<pb::RecoveryPlan>, Status> {
+        let leave_out = request.into_inner().leave_out;
+        match self.ask(AdminRequest::PlanRecovery { leave_out }).await? {
+            AdminReply::Recovery(plan) => Ok(Response::new(recovery_plan(plan))),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn recover(
+        &self,
+        request: Request<pb::RecoverRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::RecoverRequest { leave_out, others_are_stopped } = request.into_inner();
+        self.accepted(AdminRequest::Recover { leave_out, others_are_stopped }).await
     }
 }
 
@@ -203,6 +230,7 @@ fn node_status(status: NodeStatus) -> pb::NodeStatus {
         silent_ms: status.silent_ms,
         disk: Some(status.disk.into()),
         black_listed: status.black_listed,
+        unknown: status.unknown,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod administration;
 mod clock;
+mod loss;
 mod options;
 mod owner;
 mod service;
@@ -77,10 +78,11 @@ pub async fn run(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MetaServer<Services>>().await;
     health.set_serving::<AdminServer<Services>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let services = Services::new(inputs);
     let router = Server::builder()
         .http2_keepalive_interval(Some(keepalive))
@@ -88,7 +90,8 @@ pub async fn run(
         .add_service(MetaServer::new(services.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(AdminServer::new(services))
         .add_service(health_service)
-        .add_service(reflection);
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?); // what most tools still ask
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let (stop, stopped) = oneshot::channel::<()>();
     let serve = router.serve_with_incoming_shutdown(incoming, async {

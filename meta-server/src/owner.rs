@@ -99,7 +99,7 @@ impl Owner {
     fn create_first_app(&mut self, FirstApp { name, app_type, partition_count, replica_count }: FirstApp) {
         let (reply, outcome) = oneshot::channel();
         let request =
-            AdminRequest::CreateApp { name: name.clone(), app_type, partition_count, replica_count };
+            AdminRequest::CreateFirstApp { name: name.clone(), app_type, partition_count, replica_count };
         self.take(Input::Admin { request, reply });
         tokio::spawn(async move {
             if let Ok(AdminReply::Refused(refusal)) = outcome.await {

@@ -214,6 +214,16 @@ async fn the_first_app_is_created_once() {
     let (name, app_type) = ("counter.instance0".to_owned(), "counter".to_owned());
     let first = FirstApp { name: name.clone(), app_type, partition_count: 8, replica_count: 3 };
     let server = Server::start(options(directory.path(), Some(first.clone()))).await;
+    // Once nodes are there, and have nothing.
+    let mut nodes = vec![];
+    for number in 1..=3 {
+        let node = Node::connect(server.channel().await, number).await;
+        let report = pb::Report { node: vec![number; 16].into(), life: 1, replicas: vec![] };
+        let message = pb::NodeToMeta { what: Some(node_to_meta::What::Report(report)) };
+        node.say.send(message).await.expect("there is room");
+        nodes.push(node);
+    }
+    nodes[0].told().await;
     assert_eq!(route(&server, &name).await.partitions.len(), 8);
     let mut admin = AdminClient::new(server.channel().await);
     admin.drop_app(pb::DropAppRequest { name: name.clone() }).await.expect("it is dropped");

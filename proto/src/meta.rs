@@ -2,7 +2,7 @@
 
 use ::words::{
     Ballot, Command, Decree, DiskSpace, Life, MetaToNode, NodeToMeta, PartitionConfiguration, Proposal,
-    ReplicaReport, RoleName,
+    ReplicaDescription, ReplicaReport, RoleName,
 };
 
 use crate::malformed::{all, count, each, required};
@@ -26,6 +26,7 @@ impl From<NodeToMeta> for pb::NodeToMeta {
             }
             NodeToMeta::Propose(proposal) => What::Propose(proposal.into()),
             NodeToMeta::Query { gpid } => What::Query(gpid.into()),
+            NodeToMeta::Describe(description) => What::Describe(description.into()),
         };
         Self { what: Some(what) }
     }
@@ -52,6 +53,7 @@ impl TryFrom<pb::NodeToMeta> for NodeToMeta {
             },
             What::Propose(proposal) => Self::Propose(proposal.try_into()?),
             What::Query(gpid) => Self::Query { gpid: gpid.into() },
+            What::Describe(description) => Self::Describe(description.try_into()?),
         })
     }
 }
@@ -129,6 +131,32 @@ impl TryFrom<pb::ReplicaReport> for ReplicaReport {
     }
 }
 
+impl From<ReplicaDescription> for pb::ReplicaDescription {
+    fn from(description: ReplicaDescription) -> Self {
+        Self {
+            report: Some(description.report.into()),
+            app: Some(description.app.into()),
+            terms: Some(description.terms.into()),
+            configuration: Some(description.configuration.into()),
+            confirmed: description.confirmed.0,
+        }
+    }
+}
+
+impl TryFrom<pb::ReplicaDescription> for ReplicaDescription {
+    type Error = Malformed;
+
+    fn try_from(message: pb::ReplicaDescription) -> Result<Self, Malformed> {
+        Ok(Self {
+            report: required(message.report, "ReplicaDescription.report")?,
+            app: required(message.app, "ReplicaDescription.app")?,
+            terms: message.terms.map(Into::into).unwrap_or_default(),
+            configuration: required(message.configuration, "ReplicaDescription.configuration")?,
+            confirmed: count(Decree, message.confirmed, "ReplicaDescription.confirmed")?,
+        })
+    }
+}
+
 impl From<Proposal> for pb::Proposal {
     fn from(proposal: Proposal) -> Self {
         Self {
@@ -166,6 +194,7 @@ impl From<MetaToNode> for pb::MetaToNode {
             MetaToNode::Collect { gpid, ballot } => {
                 What::Collect(pb::Collect { gpid: Some(gpid.into()), ballot: ballot.0 })
             }
+            MetaToNode::Describe { gpid } => What::Describe(gpid.into()),
         };
         Self { what: Some(what) }
     }
@@ -189,6 +218,7 @@ impl TryFrom<pb::MetaToNode> for MetaToNode {
                 gpid: required(collect.gpid, "Collect.gpid")?,
                 ballot: count(Ballot, collect.ballot, "Collect.ballot")?,
             },
+            What::Describe(gpid) => Self::Describe { gpid: gpid.into() },
         })
     }
 }

@@ -15,7 +15,7 @@ use words::{
     Gpid, Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
     LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress, NodeId, NodeToMeta,
     PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal, Refusal, Rejection,
-    ReplicaReport, Reply, RoleName, SessionStamp, Signature, StepDown, Write, WriteKind,
+    ReplicaDescription, ReplicaReport, Reply, RoleName, SessionStamp, Signature, StepDown, Write, WriteKind,
 };
 
 /// Counting numbers as the wire takes them.
@@ -206,6 +206,18 @@ fn terms() -> impl Strategy<Value = AppTerms> {
     })
 }
 
+fn description() -> impl Strategy<Value = ReplicaDescription> {
+    (report(), app(), terms(), configuration(), decree()).prop_map(
+        |(report, app, terms, configuration, confirmed)| ReplicaDescription {
+            report,
+            app,
+            terms,
+            configuration,
+            confirmed,
+        },
+    )
+}
+
 fn disk() -> impl Strategy<Value = DiskSpace> {
     (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(capacity, available, is_low)| DiskSpace {
         capacity,
@@ -237,6 +249,7 @@ fn to_meta() -> impl Strategy<Value = NodeToMeta> {
             proposed
         })),
         gpid().prop_map(|gpid| NodeToMeta::Query { gpid }),
+        description().prop_map(NodeToMeta::Describe),
     ]
 }
 
@@ -260,6 +273,7 @@ fn to_node() -> impl Strategy<Value = MetaToNode> {
             command
         }),
         (gpid(), ballot()).prop_map(|(gpid, ballot)| MetaToNode::Collect { gpid, ballot }),
+        gpid().prop_map(|gpid| MetaToNode::Describe { gpid }),
     ]
 }
 

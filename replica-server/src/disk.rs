@@ -4,18 +4,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::mailbox::{Mail, MailSender};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells the shard now and then how much room there is, for as long as it lives.
-pub(crate) async fn watch(folder: PathBuf, mail: MailSender) {
+/// Tells the shard now and then how much room there is, for as long as it lives; and others whether the disk answers.
+pub(crate) async fn watch(folder: PathBuf, mail: MailSender, works: watch::Sender<bool>) {
     let mut known_to_fail = false;
     loop {
         let folder = folder.clone();
         // A file system that hangs must not take a thread of the runtime with it.
         let measured = tokio::task::spawn_blocking(move || measure(&folder)).await;
+        works.send_if_modified(|works| std::mem::replace(works, matches!(measured, Ok(Ok(_)))) != *works);
         match measured {
             Ok(Ok((capacity, available))) => {
                 known_to_fail = false;

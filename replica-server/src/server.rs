@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -16,9 +15,13 @@ use settings::Settings;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::client_service::ClientService;
 use crate::hosted::{Apps, Offers};
@@ -94,10 +97,12 @@ pub async fn run(
     let meta_addresses = settings.meta_servers().into_iter().map(|server| server.address).collect();
     let silence = Duration::from_millis(2 * settings.replication.failure_timeout_ms);
     let meta_session = tokio::spawn(meta_session::run(meta_addresses, silence, meta_queue, mail.clone()));
-    let disk_watch = tokio::spawn(disk::watch(data.path.clone(), mail.clone()));
-    let services = Services::start(listener, &settings, &mail, offers);
+    let (disk_works, disk) = watch::channel(true);
+    let disk_watch = tokio::spawn(disk::watch(data.path.clone(), mail.clone(), disk_works));
+    let mut services = Services::start(listener, &settings, &mail, offers, disk);
 
     shutdown.await;
+    services.leave().await;
     let _ = mail.send(Mail::Stop).await;
     if timeout(HAND_OVER_LIMIT, may_stop).await.is_err() {
         tracing::warn!("not all primaries could be handed over in time; stopping all the same");
@@ -107,7 +112,8 @@ pub async fn run(
     disk_watch.abort();
     let _ = mail.send(Mail::Exit).await;
     // The log's thread ends with the shard's, once all that it was given is durable.
-    let threads = tokio::task::spawn_blocking(move || [shard_thread, log_thread].map(JoinHandle::join));
+    let threads =
+        tokio::task::spawn_blocking(move || [shard_thread, log_thread].map(std::thread::JoinHandle::join));
     let _ = threads.await;
     drop(data);
     tracing::info!("stopped");
@@ -146,13 +152,21 @@ impl Recovered {
 /// The gRPC services while they run.
 struct Services {
     stopping: watch::Sender<bool>,
-    health: tonic_health::server::HealthReporter,
-    server: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
-    tidy: tokio::task::JoinHandle<()>,
+    health: HealthReporter,
+    /// Says `SERVING` or not, as the disk does.
+    report: JoinHandle<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    tidy: JoinHandle<()>,
 }
 
 impl Services {
-    fn start(listener: TcpListener, settings: &Settings, mail: &MailSender, offers: Arc<Offers>) -> Self {
+    fn start(
+        listener: TcpListener,
+        settings: &Settings,
+        mail: &MailSender,
+        offers: Arc<Offers>,
+        disk: watch::Receiver<bool>,
+    ) -> Self {
         let (stopping, stop) = watch::channel(false);
         let frame_limit = wire::frame_limit(settings);
         let clients = ClientService {
@@ -164,11 +178,12 @@ impl Services {
         let bandwidth = settings.replication.learn_bandwidth_mb << 20;
         let peers = PeerService::new(mail.clone(), Arc::clone(&offers), bandwidth);
         let (health, health_service) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the descriptors were made by the build");
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let damaged = "the descriptors were made by the build";
         let server = Server::builder()
             .http2_keepalive_interval(Some(wire::KEEPALIVE))
             .http2_keepalive_timeout(Some(wire::KEEPALIVE_TIMEOUT))
@@ -177,16 +192,14 @@ impl Services {
             .add_service(ReplicaServer::new(clients).max_decoding_message_size(frame_limit))
             .add_service(PeerServer::new(peers).max_decoding_message_size(frame_limit))
             .add_service(health_service)
-            .add_service(reflection)
+            .add_service(reflection().build_v1().expect(damaged))
+            .add_service(reflection().build_v1alpha().expect(damaged)) // what most tools still ask
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 stopped_by(stop),
             );
-        let reporter = health.clone();
-        let server = tokio::spawn(async move {
-            reporter.set_serving::<ReplicaServer<ClientService>>().await;
-            server.await
-        });
+        let report = tokio::spawn(report_health(health.clone(), disk));
+        let server = tokio::spawn(server);
         let tidy = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TIDY_INTERVAL).await;
@@ -194,12 +207,18 @@ impl Services {
                 let _ = tokio::task::spawn_blocking(move || offers.withdraw_idle()).await;
             }
         });
-        Self { stopping, health, server, tidy }
+        Self { stopping, health, report, server, tidy }
+    }
+
+    /// Whoever asks is told to go elsewhere from now on; requests are still answered.
+    async fn leave(&mut self) {
+        self.report.abort();
+        let _ = (&mut self.report).await;
+        set_health(&self.health, ServingStatus::NotServing).await;
     }
 
     /// Takes no more requests; lets what is on its way arrive.
     async fn stop(mut self) {
-        self.health.set_not_serving::<ReplicaServer<ClientService>>().await;
         let _ = self.stopping.send(true);
         self.tidy.abort();
         // Peers never close their streams, so this mostly waits for as long as it may.
@@ -207,6 +226,24 @@ impl Services {
             self.server.abort();
             let _ = self.server.await;
         }
+    }
+}
+
+/// All services are well as long as the disk is: each needs it. Before a server has read its log it answers nothing at
+/// all.
+async fn report_health(health: HealthReporter, mut disk: watch::Receiver<bool>) {
+    loop {
+        let works = *disk.borrow_and_update();
+        set_health(&health, if works { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        if disk.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in ["", ReplicaServer::<ClientService>::NAME, PeerServer::<PeerService>::NAME] {
+        health.set_service_status(service, status).await;
     }
 }
 

@@ -12,6 +12,7 @@ mod netns;
 mod ports;
 mod process;
 mod proxy;
+mod python;
 mod requirement;
 mod small_disk;
 
@@ -23,6 +24,7 @@ pub use netns::{Harm, Network, Wound};
 pub use ports::free_ports;
 pub use process::{Answer, Process, run};
 pub use proxy::{Pace, SlowLink};
+pub use python::{python, python_programs};
 pub use small_disk::SmallDisk;
 
 use std::io::Write;

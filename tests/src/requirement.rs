@@ -18,10 +18,19 @@ pub(crate) fn is_met(test: &str, what_for: &str, tools: &[&str]) -> bool {
         missing.push("root");
     }
     missing.extend(tools.iter().filter(|tool| !is_installed(tool)));
-    if missing.is_empty() {
+    is_there(test, what_for, &missing.join(", "), missing.is_empty())
+}
+
+/// The same of something that the caller looked for.
+///
+/// # Panics
+/// If it is missing where nothing may be skipped.
+#[must_use]
+pub(crate) fn is_there(test: &str, what_for: &str, missing: &str, is_there: bool) -> bool {
+    if is_there {
         return true;
     }
-    let line = format!("{test}: SKIPPED, for {what_for} it needs {}", missing.join(", "));
+    let line = format!("{test}: SKIPPED, for {what_for} it needs {missing}");
     assert!(env::var_os(CI).is_none(), "{line}, and {CI} is set");
     report(&line);
     false

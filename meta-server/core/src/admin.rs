@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use words::{AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
 
+use crate::diagnosis::Diagnosis;
+use crate::recovery::RecoveryPlan;
 use crate::{Explanation, Level, LevelStatus, WallTime};
 
 /// A request of the cluster's administration. Nodes are named by name, address or id.
@@ -21,6 +23,18 @@ pub enum AdminRequest {
     },
     /// A new app.
     CreateApp {
+        /// Its name.
+        name: String,
+        /// Its type.
+        app_type: String,
+        /// Number of partitions.
+        partition_count: u32,
+        /// Replicas for each partition.
+        replica_count: u32,
+    },
+    /// The app that a new cluster begins with. Made once nodes are there and none holds anything: an empty meta server
+    /// may be one that lost its state (§4.9). Answered then.
+    CreateFirstApp {
         /// Its name.
         name: String,
         /// Its type.
@@ -96,6 +110,20 @@ pub enum AdminRequest {
         node: String,
         /// Whether it shall be on the list.
         listed: bool,
+    },
+    /// What is lost, and what is left of it.
+    Diagnose,
+    /// What an empty meta server could be rebuilt to (§4.9).
+    PlanRecovery {
+        /// Apps to leave alone, by name or number.
+        leave_out: Vec<String>,
+    },
+    /// ... and shall be.
+    Recover {
+        /// Apps to leave alone, by name or number.
+        leave_out: Vec<String>,
+        /// The admin states that whoever had a replica and has not reported is stopped.
+        others_are_stopped: bool,
     },
 }
 
@@ -222,6 +250,10 @@ pub enum AdminReply {
     Accepted(String),
     /// Nothing was done.
     Refused(AdminRefusal),
+    /// To [`AdminRequest::Diagnose`].
+    Diagnosis(Diagnosis),
+    /// To [`AdminRequest::PlanRecovery`].
+    Recovery(RecoveryPlan),
 }
 
 /// Something that changed.
@@ -278,6 +310,8 @@ pub struct NodeStatus {
     pub disk: DiskSpace,
     /// It gets no new replicas.
     pub black_listed: bool,
+    /// Replicas that it holds of partitions that this meta server does not know.
+    pub unknown: u32,
 }
 
 /// One app in a list.

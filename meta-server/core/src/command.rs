@@ -69,6 +69,13 @@ pub enum Command {
         /// Whether it is on the list from now on.
         listed: bool,
     },
+    /// An empty state is rebuilt from what replica servers hold (§4.9).
+    Recover {
+        /// The apps, with the numbers that they had.
+        apps: Vec<AppInfo>,
+        /// How each of their partitions goes on, above every ballot that was reported.
+        configurations: Vec<(Gpid, Configuration)>,
+    },
 }
 
 /// Whether an app is there.
@@ -149,6 +156,8 @@ pub enum Refused {
     },
     /// The configuration names a node that nobody has seen.
     UnknownNode(NodeId),
+    /// Only an empty state is rebuilt.
+    NotEmpty,
 }
 
 impl std::error::Error for Refused {}
@@ -174,6 +183,9 @@ impl fmt::Display for Refused {
                 write!(f, "{count} replicas: write a number from 1 to {MAX_REPLICAS}")
             }
             Self::IllegalStep { gpid, why } => write!(f, "the configuration of {gpid} is refused: {why}"),
+            Self::NotEmpty => {
+                f.write_str("the meta server is not empty; only one that lost all of its state is rebuilt")
+            }
             Self::UnknownNode(node) => write!(f, "node {node} is not known"),
         }
     }

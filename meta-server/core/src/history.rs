@@ -118,6 +118,11 @@ impl Command {
             Self::SetLevel(level) => format!("the level is {level}: {}", level.leaves_out()),
             Self::BlackList { node, listed: true } => format!("{node} is put on the black list"),
             Self::BlackList { node, listed: false } => format!("{node} is taken off the black list"),
+            Self::Recover { apps, configurations } => format!(
+                "rebuilt from what nodes hold: {} apps, {} partitions",
+                apps.len(),
+                configurations.len()
+            ),
             Self::RegisterNode(node) => format!("{} is {} at {}", node.node, node.name, node.address),
         }
     }

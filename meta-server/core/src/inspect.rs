@@ -32,6 +32,7 @@ impl MetaCore {
                 silent_ms: u64::try_from(now.since(entry.heard).as_millis()).unwrap_or(u64::MAX),
                 disk: entry.disk,
                 black_listed: self.state.is_black_listed(node),
+                unknown: count(entry.holds.iter().filter(|gpid| self.strangers.contains_key(gpid)).count()),
             })
         };
         known.filter_map(status).collect()
@@ -94,7 +95,7 @@ impl MetaCore {
         live >= app.replica_count as usize && live == configuration.len()
     }
 
-    fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
+    pub(crate) fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
         let gpids = (0..app.partition_count).map({
             let id = app.id;
             move |partition| Gpid { app: id, partition }

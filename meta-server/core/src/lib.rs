@@ -19,8 +19,10 @@
 mod admin;
 mod command;
 mod cure;
+mod diagnosis;
 mod event;
 mod explain;
+mod first_app;
 mod guardian;
 mod history;
 mod inspect;
@@ -32,6 +34,7 @@ mod nodes;
 mod operator;
 mod partition;
 mod plan;
+mod recovery;
 mod settings;
 mod state;
 
@@ -40,10 +43,12 @@ pub use admin::{
     PartitionStatus, PastChange, ProposalKind, RefusalKind, UnknownKind,
 };
 pub use command::{AppRecord, AppStatus, Change, Command, Refused, WallTime};
+pub use diagnosis::{Diagnosis, LostPartition, ReplicaCopy, UnknownReplica};
 pub use event::{AdminToken, MetaEvent, MetaOutput, SessionId};
 pub use explain::{Explanation, NodeOpinion};
 pub use history::{EVENTS_KEPT, Event, STEPS_KEPT, Step};
 pub use level::{Level, LevelStatus};
 pub use machine::MetaCore;
+pub use recovery::{PlannedApp, PlannedPartition, RecoveryPlan};
 pub use settings::MetaSettings;
 pub use state::{MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, MetaState};

@@ -89,6 +89,11 @@ fn check_nobody_better(view: &View<'_>, target: &NodeView) -> Checked<()> {
     Ok(())
 }
 
+/// Whether a declared loss may make this node the only member.
+pub(crate) fn can_go_on(target: &NodeView) -> bool {
+    check_fit(target).is_ok() && check_has_data(target).is_ok()
+}
+
 /// Nothing is ever created empty in place of what was lost.
 fn check_has_data(target: &NodeView) -> Checked<()> {
     match target.replica {
@@ -97,7 +102,7 @@ fn check_has_data(target: &NodeView) -> Checked<()> {
             Err(forbidden(format!("{} has not said yet what it has; try again", target.node)))
         }
         _ => Err(forbidden(format!(
-            "{} has nothing of the partition; name a node that has (`admin app NAME -d --json` lists the replicas)",
+            "{} has nothing of the partition; name a node that has (`admin ddd` lists the copies)",
             target.node
         ))),
     }

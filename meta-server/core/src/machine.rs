@@ -7,8 +7,10 @@ use words::{
 };
 
 use crate::admin::{AdminReply, RefusalKind};
+use crate::first_app::FirstApp;
 use crate::nodes::Nodes;
 use crate::partition::Partition;
+use crate::recovery::Stranger;
 use crate::{AdminToken, Command, Level, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused, WallTime};
 
 /// Partitions in one slice of the sweep.
@@ -22,6 +24,11 @@ pub struct MetaCore {
     pub(crate) settings: MetaSettings,
     pub(crate) nodes: Nodes,
     pub(crate) partitions: BTreeMap<Gpid, Partition>,
+    /// Replicas of partitions that this meta server never heard of, by the node that holds each. They stay where
+    /// they are: it may have lost its state, or be the wrong one (PITFALLS 37).
+    pub(crate) strangers: BTreeMap<Gpid, BTreeMap<NodeId, Stranger>>,
+    /// The app that a new cluster begins with, and whom to answer.
+    pub(crate) first_app: Option<FirstApp>,
     /// Commands that are being made durable, in order, and whom to answer.
     in_flight: VecDeque<(Command, Option<AdminToken>)>,
     /// Partitions to look at before this step ends.
@@ -57,6 +64,8 @@ impl MetaCore {
             settings,
             nodes,
             partitions,
+            strangers: BTreeMap::new(),
+            first_app: None,
             in_flight: VecDeque::new(),
             starving: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -84,6 +93,9 @@ impl MetaCore {
             MetaEvent::Committed { command, at } => self.on_committed(now, &command, at, out),
             MetaEvent::Admin { token, request } => self.on_admin(now, token, request, out),
             MetaEvent::Tick => self.on_tick(now),
+        }
+        if self.first_app.is_some() {
+            self.create_first_app_if_due(now, out);
         }
         while let Some(gpid) = self.dirty.pop_first() {
             self.cure(now, gpid, out);
@@ -197,6 +209,10 @@ impl MetaCore {
             }
             Command::SetReplicaCount { name, count } => {
                 let result = self.state.apply(command, at).map(|_| self.replica_count_set(name, *count, out));
+                reply(token, result, out);
+            }
+            Command::Recover { configurations, .. } => {
+                let result = self.state.apply(command, at).map(|_| self.recovered(now, configurations, out));
                 reply(token, result, out);
             }
             Command::RegisterNode(address) => {
@@ -384,7 +400,7 @@ fn reply(token: Option<AdminToken>, result: Result<AdminReply, Refused>, out: &m
             Refused::Name { .. } | Refused::PartitionCount(_) | Refused::ReplicaCount(_) => {
                 RefusalKind::InvalidArgument
             }
-            Refused::IllegalStep { .. } => RefusalKind::FailedPrecondition,
+            Refused::IllegalStep { .. } | Refused::NotEmpty => RefusalKind::FailedPrecondition,
         };
         AdminReply::refused(kind, refused.to_string())
     });

@@ -39,6 +39,7 @@ impl MetaCore {
             }
             NodeToMeta::Propose(proposal) => self.on_propose(from, proposal, out),
             NodeToMeta::Query { gpid } => self.answer(gpid, from, out),
+            NodeToMeta::Describe(description) => self.on_description(from, description),
         }
     }
 
@@ -102,6 +103,7 @@ impl MetaCore {
                 partition.reports.remove(&node);
                 self.dirty.insert(gpid);
             }
+            self.no_stranger(gpid, node);
         }
         for gpid in missing {
             self.tell_again(gpid, node, out);
@@ -114,8 +116,9 @@ impl MetaCore {
 
     fn on_replica_report(&mut self, node: NodeId, report: ReplicaReport, first: bool, out: &mut MetaOutput) {
         let gpid = report.gpid;
-        // A partition that was never heard of stays where it is: this may be the wrong meta server (PITFALLS 37).
-        let Some(configuration) = self.state.configuration(gpid) else { return };
+        let Some(configuration) = self.state.configuration(gpid) else {
+            return self.on_stranger(node, report, out);
+        };
         if self.state.app_of(gpid).is_none() {
             return self.collect(gpid, node, out);
         }

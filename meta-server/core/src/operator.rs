@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use words::{AppInfo, Gpid, NodeAddress, NodeId, Time};
 
+use crate::first_app::FirstApp;
 use crate::guardian::{Action, NodeView, Standing, View, decide};
 use crate::plan::Goal;
 use crate::{
@@ -60,13 +61,18 @@ impl MetaCore {
                 }
             },
             AdminRequest::CreateApp { name, app_type, partition_count, replica_count } => {
-                if self.settings.app_types.contains(&app_type) {
-                    let create = Command::CreateApp { name, app_type, partition_count, replica_count };
-                    return self.commit(create, Some(token), out);
+                match self.check_creation(&app_type) {
+                    Ok(()) => {
+                        let create = Command::CreateApp { name, app_type, partition_count, replica_count };
+                        return self.commit(create, Some(token), out);
+                    }
+                    Err(refusal) => AdminReply::Refused(refusal),
                 }
-                let known = self.settings.app_types.join(", ");
-                let message = format!("unknown app type `{app_type}`; the replica servers host: {known}");
-                AdminReply::refused(RefusalKind::InvalidArgument, message)
+            }
+            AdminRequest::CreateFirstApp { name, app_type, partition_count, replica_count } => {
+                let create = Command::CreateApp { name, app_type, partition_count, replica_count };
+                self.first_app = Some(FirstApp { create, nodes: replica_count as usize, token });
+                return;
             }
             AdminRequest::DropApp { name } => {
                 return self.commit(Command::DropApp { name }, Some(token), out);
@@ -82,6 +88,17 @@ impl MetaCore {
                     Err(refusal) => self.named(AdminReply::Refused(refusal)),
                 }
             }
+            AdminRequest::PlanRecovery { leave_out } => match self.plan_recovery(&leave_out) {
+                Ok(plan) => AdminReply::Recovery(plan),
+                Err(refusal) => AdminReply::Refused(refusal),
+            },
+            AdminRequest::Recover { leave_out, others_are_stopped } => {
+                match self.check_recovery(&leave_out, others_are_stopped) {
+                    Ok(command) => return self.commit(command, Some(token), out),
+                    Err(refusal) => AdminReply::Refused(refusal),
+                }
+            }
+            AdminRequest::Diagnose => AdminReply::Diagnosis(self.diagnose(now)),
             AdminRequest::Propose { gpid, kind, node } => {
                 let verdict = self.check_proposal(now, gpid, kind, &node);
                 let reply = self.take_up(now, gpid, verdict);
@@ -94,6 +111,16 @@ impl MetaCore {
             }
         };
         out.replies.push((token, reply));
+    }
+
+    fn check_creation(&self, app_type: &String) -> Checked<()> {
+        self.check_no_strangers()?;
+        if self.settings.app_types.contains(app_type) {
+            return Ok(());
+        }
+        let known = self.settings.app_types.join(", ");
+        let message = format!("unknown app type `{app_type}`; the replica servers host: {known}");
+        Err(refusal(RefusalKind::InvalidArgument, message))
     }
 
     fn take_up(&mut self, now: Time, gpid: Gpid, verdict: Checked<Verdict>) -> AdminReply {

@@ -60,6 +60,7 @@ impl MetaState {
             }
             Command::SetLevel(level) => vec![Change::Level(*level)],
             Command::BlackList { node, listed } => vec![self.set_black_listed(*node, *listed)?],
+            Command::Recover { apps, configurations } => self.recover(apps, configurations)?,
         };
         changes.push(self.history.record(command, at));
         for change in &changes {
@@ -255,12 +256,43 @@ impl MetaState {
         self.put_configuration(gpid, next)
     }
 
+    /// Everything at once, and only into nothing (§4.9).
+    fn recover(
+        &self,
+        apps: &[AppInfo],
+        configurations: &[(Gpid, Configuration)],
+    ) -> Result<Vec<Change>, Refused> {
+        if !self.apps.is_empty() {
+            return Err(Refused::NotEmpty);
+        }
+        let mut changes = vec![];
+        for info in apps {
+            check_recovered_app(info)?;
+            changes.push(Change::App(AppRecord { info: info.clone(), status: AppStatus::Available }));
+        }
+        for (gpid, configuration) in configurations {
+            changes.push(self.put_configuration(*gpid, configuration)?);
+        }
+        Ok(changes)
+    }
+
     fn put_configuration(&self, gpid: Gpid, next: &Configuration) -> Result<Change, Refused> {
         if let Some(node) = next.members().find(|node| !self.nodes.contains_key(node)) {
             return Err(Refused::UnknownNode(node));
         }
         Ok(Change::Configuration { gpid, configuration: next.clone() })
     }
+}
+
+/// Whether an app that replicas describe could have been created.
+pub(crate) fn check_recovered_app(info: &AppInfo) -> Result<(), Refused> {
+    check_name("an app's name", &info.name, "._-")?;
+    check_name("an app's type", &info.app_type, "_")?;
+    check_replica_count(info.replica_count)?;
+    if (1..=MAX_PARTITIONS).contains(&info.partition_count) {
+        return Ok(());
+    }
+    Err(Refused::PartitionCount(info.partition_count))
 }
 
 fn check_replica_count(count: u32) -> Result<(), Refused> {

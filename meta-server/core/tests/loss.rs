@@ -95,7 +95,7 @@ fn a_member_that_is_there_is_no_loss() {
     cluster.pass(seconds(5));
     assert_eq!(
         refusal(declare(&mut cluster, "r4", true)),
-        "r4 has nothing of the partition; name a node that has (`admin app NAME -d --json` lists the replicas)"
+        "r4 has nothing of the partition; name a node that has (`admin ddd` lists the copies)"
     );
     assert_eq!(refusal(declare(&mut cluster, "r1", true)), "r1 is not alive; choose another node");
     assert_eq!(refusal(declare(&mut cluster, "r9", true)), "no node `r9`; `admin nodes` lists the nodes");

@@ -34,7 +34,8 @@ pub use configuration::{Configuration, IllegalStep};
 pub use envs::{AppEnvs, BadEnv, Denial, Denied, EnvRules, Limit, Throttle};
 pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
 pub use meta_message::{
-    Command, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal, ReplicaReport,
+    Command, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal,
+    ReplicaDescription, ReplicaReport,
 };
 pub use mutation::{Mutation, MutationId, SessionStamp, Write, WriteKind};
 pub use peer_message::{

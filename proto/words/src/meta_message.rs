@@ -39,6 +39,8 @@ pub enum NodeToMeta {
         /// The partition.
         gpid: Gpid,
     },
+    /// Answers [`MetaToNode::Describe`].
+    Describe(ReplicaDescription),
 }
 
 /// A proposed change of configuration: compare-and-set on the ballot (§4.1).
@@ -71,6 +73,22 @@ pub struct ReplicaReport {
     pub learners: Vec<NodeId>,
 }
 
+/// All that a replica knows of itself, for a meta server that lost its state (§4.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaDescription {
+    /// What it reports always.
+    pub report: ReplicaReport,
+    /// The app that it is a part of, as it last heard.
+    pub app: AppInfo,
+    /// On what terms it serves; those that it begins with if it restarted and has not heard of them since.
+    pub terms: AppTerms,
+    /// The configuration of its ballot. Without members if it restarted and has not heard of one since; with the
+    /// primary alone if it knows it from a prepare.
+    pub configuration: Configuration,
+    /// Up to where its log is known to equal that of the primary of its ballot.
+    pub confirmed: Decree,
+}
+
 /// What the meta server says to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaToNode {
@@ -96,6 +114,11 @@ pub enum MetaToNode {
         gpid: Gpid,
         /// The configuration's ballot when that was decided.
         ballot: Ballot,
+    },
+    /// The partition is not known here: all that the replica knows is wanted (§4.9).
+    Describe {
+        /// The partition.
+        gpid: Gpid,
     },
 }
 

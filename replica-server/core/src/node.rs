@@ -312,6 +312,10 @@ impl NodeCore {
             MetaToNode::Collect { gpid, ballot } => {
                 self.with(now, gpid, out, |r, step| r.on_collect(step, ballot));
             }
+            MetaToNode::Describe { gpid } => {
+                let description = self.replicas.get(&gpid).and_then(Replica::description);
+                out.meta.extend(description.map(NodeToMeta::Describe));
+            }
         }
     }
 

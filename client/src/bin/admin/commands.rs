@@ -9,6 +9,7 @@ mod level;
 mod loss;
 mod node;
 mod partition;
+mod recover;
 mod why;
 
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
     ("Nodes", &["nodes", "node"]),
     ("What the meta server does by itself", &["level", "why", "history"]),
     ("Moving replicas by hand", &["propose", "balance"]),
-    ("When things are lost", &["accept-loss"]),
+    ("When things are lost", &["ddd", "accept-loss", "recover"]),
     ("This command line", &["completions"]),
 ];
 
@@ -46,7 +47,9 @@ pub(crate) enum Command {
     History(why::History),
     Propose(partition::Propose),
     Balance(partition::Balance),
+    Ddd(loss::Ddd),
     AcceptLoss(loss::AcceptLoss),
+    Recover(recover::Recover),
     Completions(completions::Completions),
 }
 
@@ -66,7 +69,9 @@ impl Command {
             Self::History(command) => command.run(admin).await,
             Self::Propose(command) => command.run(admin).await,
             Self::Balance(command) => command.run(admin).await,
+            Self::Ddd(command) => command.run(admin).await,
             Self::AcceptLoss(command) => command.run(admin).await,
+            Self::Recover(command) => command.run(admin).await,
             Self::Completions(command) => Ok(command.script()),
         }
     }
@@ -85,6 +90,7 @@ impl Command {
             Self::Apps(command) => command.watch.every,
             Self::App(command) => command.watch.every,
             Self::Nodes(command) => command.watch.every,
+            Self::Ddd(command) => command.watch.every,
             _ => None,
         }
     }

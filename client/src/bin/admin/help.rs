@@ -77,6 +77,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_docs_tell_operators_to_type_is_taken() {
+        for page in ["operate.md", "admin.md"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+            let lines: Vec<&str> =
+                blocks.flat_map(str::lines).filter(|line| line.starts_with("admin ")).collect();
+            assert!(lines.len() > 2, "{page}");
+            for line in lines {
+                let words = line.split(" #").next().unwrap_or(line).split_whitespace();
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{page}: {line}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
     fn each_command_is_in_one_group() {
         let root = Cli::command();
         let names: Vec<&str> = root.get_subcommands().map(clap::Command::get_name).collect();

@@ -10,8 +10,8 @@ use meta_core::{
     WallTime,
 };
 use words::{
-    Ballot, Command as Order, Configuration, Decree, DiskSpace, Gpid, Life, MetaToNode, NodeId, NodeToMeta,
-    Proposal, ReplicaReport, RoleName, Time,
+    AppInfo, AppTerms, Ballot, Command as Order, Configuration, Decree, DiskSpace, Gpid, Life, MetaToNode,
+    NodeId, NodeToMeta, Proposal, ReplicaDescription, ReplicaReport, RoleName, Time,
 };
 
 /// One node: its session, and its replicas as it would report them.
@@ -45,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) history: Vec<(Gpid, Configuration)>,
     /// Decides for each message whether it arrives.
     pub(crate) arrives: Box<dyn FnMut() -> bool>,
+    /// What nodes say of the app that their replicas are of.
+    pub(crate) app: AppInfo,
     last_session: SessionId,
     next_token: u64,
     out: MetaOutput,
@@ -83,6 +85,7 @@ impl Cluster {
             uncommitted: VecDeque::new(),
             history: vec![],
             arrives: Box::new(|| true),
+            app: AppInfo::default(),
             last_session: 0,
             next_token: 0,
             out: MetaOutput::default(),
@@ -111,15 +114,32 @@ impl Cluster {
         }
     }
 
+    /// Every meta server is lost with its disk; those who had a session come to a new, empty one.
+    pub(crate) fn wipe_meta(&mut self) {
+        self.app = self.meta.state().apps().next().map(|app| app.info.clone()).unwrap_or_default();
+        let live: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, entry)| entry.session.is_some()).map(|(&node, _)| node).collect();
+        self.meta = MetaCore::new(MetaState::default(), MetaSettings::default(), self.now);
+        self.uncommitted.clear();
+        self.out = MetaOutput::default();
+        self.nodes.values_mut().for_each(|entry| entry.session = None);
+        live.into_iter().for_each(|NodeId(number)| self.connect(number));
+    }
+
     pub(crate) fn create(&mut self, name: &str, partition_count: u32, replica_count: u32) -> AdminReply {
         let (name, app_type) = (name.to_owned(), "counter".to_owned());
         self.admin(AdminRequest::CreateApp { name, app_type, partition_count, replica_count })
     }
 
     pub(crate) fn admin(&mut self, request: AdminRequest) -> AdminReply {
+        self.ask(request);
+        self.replies.pop().expect("a request is answered at once if commits are")
+    }
+
+    /// An admin asks for something whose answer may take its time.
+    pub(crate) fn ask(&mut self, request: AdminRequest) {
         self.next_token += 1;
         self.step(MetaEvent::Admin { token: self.next_token, request });
-        self.replies.pop().expect("a request is answered at once if commits are")
     }
 
     pub(crate) fn configuration(&self, partition: u32) -> String {
@@ -208,6 +228,7 @@ impl Cluster {
                 Order::HandOver(node) => format!("{gpid} {ballot} hand over to {node}"),
             }),
             MetaToNode::Collect { gpid, ballot } => Some(format!("{gpid} {ballot} collect")),
+            MetaToNode::Describe { gpid } => Some(format!("describe {gpid}")),
         };
         told.iter().filter_map(print).collect()
     }
@@ -322,8 +343,27 @@ impl Cluster {
             MetaToNode::Collect { gpid, .. } => {
                 self.nodes.get_mut(&receiver).expect("it was told").replicas.remove(&gpid);
             }
+            MetaToNode::Describe { gpid } => self.describe(receiver, gpid),
             MetaToNode::BeaconAck | MetaToNode::Nodes(_) => {}
         }
+    }
+
+    fn describe(&mut self, receiver: NodeId, gpid: Gpid) {
+        let entry = &self.nodes[&receiver];
+        let (Some(session), Some(report)) = (entry.session, entry.replicas.get(&gpid).cloned()) else {
+            return;
+        };
+        let ballot = report.ballot;
+        let configuration = entry.configurations.get(&gpid).filter(|known| known.ballot == ballot).cloned();
+        let description = ReplicaDescription {
+            confirmed: report.last_committed,
+            report,
+            app: self.app.clone(),
+            terms: AppTerms::default(),
+            configuration: configuration.unwrap_or(Configuration { ballot, ..Configuration::default() }),
+        };
+        let message = NodeToMeta::Describe(description);
+        self.meta.step(self.now, MetaEvent::Message { session, message }, &mut self.out);
     }
 
     fn learn(&mut self, from: NodeId, learner: NodeId, gpid: Gpid) {

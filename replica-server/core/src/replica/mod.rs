@@ -33,7 +33,7 @@ use std::fmt;
 
 use words::{
     AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck,
-    Record, ReplicaReport, RoleName, Signature, Time,
+    Record, ReplicaDescription, ReplicaReport, RoleName, Signature, Time,
 };
 
 use crate::LogSequence;
@@ -307,6 +307,17 @@ impl Replica {
                 Role::Primary(primary) => primary.learners.keys().copied().collect(),
                 _ => Vec::new(),
             },
+        })
+    }
+
+    /// All that it knows of itself (§4.9).
+    pub(crate) fn description(&self) -> Option<ReplicaDescription> {
+        Some(ReplicaDescription {
+            report: self.report()?,
+            app: self.app.clone(),
+            terms: self.terms.clone(),
+            configuration: self.configuration.clone(),
+            confirmed: self.confirmed,
         })
     }
 

@@ -383,6 +383,7 @@ impl Cluster {
                     queue.push_back((node, Event::Meta(self.configuration_message())));
                 }
             }
+            NodeToMeta::Describe(_) => {}
             NodeToMeta::Query { .. } => queue.push_back((from, Event::Meta(self.configuration_message()))),
             NodeToMeta::Beacon { .. } | NodeToMeta::Report { .. } => {}
         }

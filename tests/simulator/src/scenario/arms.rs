@@ -236,6 +236,7 @@ fn kind_to_meta(message: &NodeToMeta) -> &'static str {
         NodeToMeta::Report { .. } => "report",
         NodeToMeta::Propose(_) => "propose",
         NodeToMeta::Query { .. } => "query",
+        NodeToMeta::Describe(_) => "describe",
     }
 }
 
@@ -248,6 +249,7 @@ fn kind_from_meta(message: &MetaToNode) -> &'static str {
         MetaToNode::Command { command: Command::Remove(_), .. } => "remove",
         MetaToNode::Command { command: Command::HandOver(_), .. } => "hand_over",
         MetaToNode::Collect { .. } => "collect",
+        MetaToNode::Describe { .. } => "describe",
     }
 }
 

@@ -19,7 +19,7 @@ use crate::watch::Watch;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-const INFO: [&str; 5] = ["app_id", "name", "app_type", "partition_count", "replica_count"];
+pub(crate) const INFO: [&str; 5] = ["app_id", "name", "app_type", "partition_count", "replica_count"];
 
 /// The apps, and how many of their partitions are well
 #[derive(Debug, Args)]
@@ -234,7 +234,7 @@ pub(crate) async fn describe(admin: &Admin, name: &str) -> Result<pb::DescribeAp
     admin.ask(async |mut admin| admin.describe_app(request.clone()).await).await
 }
 
-fn info(app: Option<&pb::AppInfo>) -> Value {
+pub(crate) fn info(app: Option<&pb::AppInfo>) -> Value {
     let app = app.cloned().unwrap_or_default();
     json!({
         "app_id": app.app_id, "name": app.name, "app_type": app.app_type,
@@ -284,7 +284,11 @@ fn row(names: &Names, partition: &pb::PartitionStatus) -> Value {
 
 /// What a node said about one of its replicas.
 pub(crate) fn replica_fields(replica: &pb::ReplicaAt) -> Value {
-    let report = replica.report.clone().unwrap_or_default();
+    report_fields(&replica.report.clone().unwrap_or_default())
+}
+
+/// One replica, as its node describes it.
+pub(crate) fn report_fields(report: &pb::ReplicaReport) -> Value {
     json!({
         "role": report.role().as_str_name().trim_start_matches("ROLE_").to_lowercase(),
         "ballot": report.ballot,

@@ -32,6 +32,7 @@ Fields of --json, a list of:
     is_low        below the watermark: the server takes no writes of clients and no new replicas
   black_listed  it gets no new replicas (`admin node black-list`)
   silent_ms     milliseconds since its last beacon
+  unknown       replicas that it holds of partitions that the meta server does not know (`admin ddd`)
   life          how often it has started; 0 if it was not heard since the meta server started
   node          its id, which its data directory holds")]
 pub(crate) struct Nodes {
@@ -50,8 +51,18 @@ impl Nodes {
                 row["name"] = format!("{} (black list)", row["name"].as_str().unwrap_or_default()).into();
             }
         }
-        let columns =
-            ["name", "address", "alive", "primaries", "secondaries", "disk", "silent_ms", "life", "node"];
+        let columns = [
+            "name",
+            "address",
+            "alive",
+            "primaries",
+            "secondaries",
+            "unknown",
+            "disk",
+            "silent_ms",
+            "life",
+            "node",
+        ];
         Ok(loudly(Answer::new(rows.into(), table(&shown, &columns)), reply.level.as_ref()))
     }
 }
@@ -204,7 +215,7 @@ fn row(status: &pb::NodeStatus) -> Value {
             "capacity": disk.capacity, "available": disk.available, "is_low": disk.is_low,
         })),
         "black_listed": status.black_listed,
-        "silent_ms": status.silent_ms,
+        "silent_ms": status.silent_ms, "unknown": status.unknown,
     })
 }
 

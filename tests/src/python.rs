@@ -1,0 +1,45 @@
+//! A Python of its own for programs that drive a cluster by gRPC, with what they need.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::programs;
+use crate::requirement::is_there;
+
+/// The folder with the programs and what they need.
+#[must_use]
+pub fn python_programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
+}
+
+/// An interpreter that has what `tests/python/requirements.txt` names: in a virtual environment in the target folder,
+/// made once. `None` where there is no Python or no network; the test's name and what is missing are printed.
+///
+/// # Panics
+/// If something is missing where nothing may be skipped.
+#[must_use]
+pub fn python(test: &str) -> Option<PathBuf> {
+    let requirements = python_programs().join("requirements.txt");
+    let wanted = fs::read_to_string(&requirements).expect("the requirements");
+    let folder = programs().join("python");
+    let interpreter = folder.join("bin/python");
+    let note = folder.join("installed");
+    let has_all = || fs::read_to_string(&note).is_ok_and(|installed| installed == wanted);
+    if !has_all() {
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv"]).arg(&folder);
+        let mut install = Command::new(&interpreter);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        install.arg(&requirements);
+        if succeeds(make) && succeeds(install) {
+            fs::write(&note, &wanted).expect("the target folder can be written");
+        }
+    }
+    let missing = "python3 with venv, and a network for its packages";
+    is_there(test, "a client in Python", missing, has_all()).then_some(interpreter)
+}
+
+fn succeeds(mut command: Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
