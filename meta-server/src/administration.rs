@@ -1,12 +1,15 @@
 //! `Admin`: what operators ask.
 
+use std::collections::HashMap;
+
 use meta_core::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, Explanation, Level,
-    LevelStatus, NodeOpinion, NodeStatus, PartitionStatus, PastChange, ProposalKind, RefusalKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, EnvChange, Explanation,
+    Level, LevelStatus, NodeOpinion, NodeStatus, PartitionStatus, PastChange, ProposalKind, RefusalKind,
 };
 use proto::node_bytes;
 use proto::pb::{self, admin_server::Admin};
 use tonic::{Request, Response, Status};
+use words::{AppEnvs, AppId};
 
 use crate::loss::{diagnosis_reply, recovery_plan};
 use crate::service::Services;
@@ -28,9 +31,9 @@ impl Admin for Services {
 
     async fn list_apps(
         &self,
-        _: Request<pb::ListAppsRequest>,
+        request: Request<pb::ListAppsRequest>,
     ) -> Result<Response<pb::ListAppsReply>, Status> {
-        match self.ask(AdminRequest::ListApps).await? {
+        match self.ask(AdminRequest::ListApps { all: request.into_inner().all }).await? {
             AdminReply::Apps { apps, level } => {
                 let apps = apps.into_iter().map(app_status).collect();
                 Ok(Response::new(pb::ListAppsReply { apps, level: Some(level_status(level)) }))
@@ -45,9 +48,10 @@ impl Admin for Services {
     ) -> Result<Response<pb::DescribeAppReply>, Status> {
         let name = request.into_inner().name;
         match self.ask(AdminRequest::DescribeApp { name }).await? {
-            AdminReply::App(AppDescription { app, partitions, nodes, level }) => {
+            AdminReply::App(AppDescription { app, envs, partitions, nodes, level }) => {
                 Ok(Response::new(pb::DescribeAppReply {
                     app: Some(app.into()),
+                    envs: envs_map(&envs),
                     partitions: partitions.into_iter().map(partition_status).collect(),
                     nodes: nodes.into_iter().map(Into::into).collect(),
                     level: Some(level_status(level)),
@@ -73,11 +77,56 @@ impl Admin for Services {
         &self,
         request: Request<pb::DropAppRequest>,
     ) -> Result<Response<pb::DropAppReply>, Status> {
-        let name = request.into_inner().name;
-        match self.ask(AdminRequest::DropApp { name }).await? {
-            AdminReply::Dropped => Ok(Response::new(pb::DropAppReply {})),
+        let pb::DropAppRequest { name, hold_seconds } = request.into_inner();
+        match self.ask(AdminRequest::DropApp { name, hold_seconds }).await? {
+            AdminReply::Dropped { app, expires } => {
+                Ok(Response::new(pb::DropAppReply { app: Some(app.into()), expires_ms: expires.0 }))
+            }
             other => Err(refused(other)),
         }
+    }
+
+    async fn recall_app(
+        &self,
+        request: Request<pb::RecallAppRequest>,
+    ) -> Result<Response<pb::RecallAppReply>, Status> {
+        let pb::RecallAppRequest { app_id, new_name } = request.into_inner();
+        let new_name = Some(new_name).filter(|name| !name.is_empty());
+        match self.ask(AdminRequest::RecallApp { id: AppId(app_id), new_name }).await? {
+            AdminReply::Recalled(app) => Ok(Response::new(pb::RecallAppReply { app: Some(app.into()) })),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn rename_app(
+        &self,
+        request: Request<pb::RenameAppRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::RenameAppRequest { name, new_name } = request.into_inner();
+        self.accepted(AdminRequest::RenameApp { name, new_name }).await
+    }
+
+    async fn set_app_env(
+        &self,
+        request: Request<pb::SetAppEnvRequest>,
+    ) -> Result<Response<pb::AppEnvsReply>, Status> {
+        let pb::SetAppEnvRequest { name, key, value } = request.into_inner();
+        self.change_envs(name, EnvChange::Set { key, value }).await
+    }
+
+    async fn remove_app_env(
+        &self,
+        request: Request<pb::RemoveAppEnvRequest>,
+    ) -> Result<Response<pb::AppEnvsReply>, Status> {
+        let pb::RemoveAppEnvRequest { name, key } = request.into_inner();
+        self.change_envs(name, EnvChange::Remove { key }).await
+    }
+
+    async fn clear_app_envs(
+        &self,
+        request: Request<pb::ClearAppEnvsRequest>,
+    ) -> Result<Response<pb::AppEnvsReply>, Status> {
+        self.change_envs(request.into_inner().name, EnvChange::Clear).await
     }
 
     async fn set_replica_count(
@@ -191,6 +240,17 @@ impl Admin for Services {
 }
 
 impl Services {
+    async fn change_envs(
+        &self,
+        name: String,
+        change: EnvChange,
+    ) -> Result<Response<pb::AppEnvsReply>, Status> {
+        match self.ask(AdminRequest::ChangeEnvs { name, change }).await? {
+            AdminReply::Envs(envs) => Ok(Response::new(pb::AppEnvsReply { envs: envs_map(&envs) })),
+            other => Err(refused(other)),
+        }
+    }
+
     async fn accepted(&self, request: AdminRequest) -> Result<Response<pb::ProposeReply>, Status> {
         match self.ask(request).await? {
             AdminReply::Accepted(accepted) => Ok(Response::new(pb::ProposeReply { accepted })),
@@ -262,8 +322,17 @@ fn level_status(LevelStatus { level, set, why }: LevelStatus) -> pb::Level {
     pb::Level { level: level.to_string(), set: set.to_string(), why }
 }
 
+fn envs_map(envs: &AppEnvs) -> HashMap<String, String> {
+    envs.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 fn app_status(summary: AppSummary) -> pb::AppStatus {
-    pb::AppStatus { app: Some(summary.app.into()), healthy: summary.healthy, readable: summary.readable }
+    pb::AppStatus {
+        app: Some(summary.app.into()),
+        healthy: summary.healthy,
+        readable: summary.readable,
+        expires_ms: summary.expires.map(|expires| expires.0),
+    }
 }
 
 fn partition_status(status: PartitionStatus) -> pb::PartitionStatus {

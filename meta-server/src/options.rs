@@ -66,6 +66,7 @@ fn meta_settings(settings: &Settings) -> MetaSettings {
         replica_assign_delay: Duration::from_millis(meta.replica_assign_delay_ms_for_dropouts),
         mutation_2pc_min_replica_count: replication.mutation_2pc_min_replica_count,
         sweep: Duration::from_millis(meta.sweep_ms),
+        hold_seconds_for_dropped_app: meta.hold_seconds_for_dropped_app,
         app_types: meta.app_types.0.clone(),
     }
 }

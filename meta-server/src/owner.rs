@@ -14,7 +14,7 @@ use meta_core::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
-use words::{MetaToNode, NodeToMeta};
+use words::{AppId, MetaToNode, NodeToMeta};
 
 use crate::clock::{now, wall_time};
 use crate::options::FirstApp;
@@ -56,8 +56,10 @@ pub(crate) enum Input {
     Query {
         /// The app's name.
         app_name: String,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Option<AppRoute>>,
+        /// Its number, if the client knows it already; else 0.
+        app_id: AppId,
+        /// Where the answer goes: where they are, or why there is no such app.
+        reply: oneshot::Sender<Result<AppRoute, String>>,
     },
 }
 
@@ -151,8 +153,8 @@ impl Owner {
                 self.waiting.insert(token, reply);
                 self.step(MetaEvent::Admin { token, request });
             }
-            Input::Query { app_name, reply } => {
-                let _ = reply.send(self.core.query(&app_name));
+            Input::Query { app_name, app_id, reply } => {
+                let _ = reply.send(self.core.query(&app_name, app_id));
             }
         }
     }

@@ -7,6 +7,7 @@ use meta_core::{AdminReply, AdminRequest, SessionId};
 use proto::pb::{self, meta_server::Meta};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
+use words::AppId;
 
 use crate::owner::Input;
 use crate::session::{Outbound, pump};
@@ -48,12 +49,10 @@ impl Meta for Services {
         &self,
         request: Request<pb::QueryConfigurationRequest>,
     ) -> Result<Response<pb::QueryConfigurationReply>, Status> {
-        let app_name = request.into_inner().app_name;
+        let pb::QueryConfigurationRequest { app_name, app_id } = request.into_inner();
         let (reply, answer) = oneshot::channel();
-        self.hand_over(Input::Query { app_name: app_name.clone(), reply }).await?;
-        let route = answer.await.map_err(|_| stopping())?;
-        let route = route
-            .ok_or_else(|| Status::not_found(format!("no app `{app_name}`; `admin ls` lists the apps")))?;
+        self.hand_over(Input::Query { app_name, app_id: AppId(app_id), reply }).await?;
+        let route = answer.await.map_err(|_| stopping())?.map_err(Status::not_found)?;
         Ok(Response::new(pb::QueryConfigurationReply {
             app: Some(route.app.into()),
             partitions: route.partitions.into_iter().map(Into::into).collect(),

@@ -271,8 +271,12 @@ mod tests {
         let configuration =
             Configuration { ballot: Ballot(9), primary: Some(node), secondaries: vec![NodeId(1)] };
         let (name, address) = ("replica1".to_owned(), "host:1".to_owned());
+        let mut dropped = AppRecord::new(info);
+        dropped.status = AppStatus::Dropped { expires: WallTime(17) };
+        dropped.envs.set("replica.deny_client_request", "reject*read").expect("it makes sense");
+        dropped.former_names.push("b".to_owned());
         vec![
-            Change::App(AppRecord { info, status: AppStatus::Dropped }),
+            Change::App(dropped),
             Change::Configuration { gpid: Gpid::new(7, 0), configuration: Configuration::default() },
             Change::Configuration { gpid: Gpid::new(7, 1), configuration: configuration.clone() },
             Change::Node(NodeAddress { node, name, address }),

@@ -110,7 +110,10 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     let created = admin.create_app(create("a", "counter", 3)).await.expect("it is created").into_inner();
     assert_eq!(created.app.expect("it is there").app_id, 1);
     admin.create_app(create("b", "counter", 1)).await.expect("it is created");
-    admin.drop_app(pb::DropAppRequest { name: "b".to_owned() }).await.expect("it is dropped");
+    admin
+        .drop_app(pb::DropAppRequest { name: "b".to_owned(), hold_seconds: None })
+        .await
+        .expect("it is dropped");
     let mut node = Node::connect(server.channel().await, 7).await;
     let first = node.told().await;
     assert_eq!(first, "{1,07070707,[]}");
@@ -226,11 +229,16 @@ async fn the_first_app_is_created_once() {
     nodes[0].told().await;
     assert_eq!(route(&server, &name).await.partitions.len(), 8);
     let mut admin = AdminClient::new(server.channel().await);
-    admin.drop_app(pb::DropAppRequest { name: name.clone() }).await.expect("it is dropped");
+    admin
+        .drop_app(pb::DropAppRequest { name: name.clone(), hold_seconds: None })
+        .await
+        .expect("it is dropped");
     server.stop().await;
     let server = Server::start(options(directory.path(), Some(first))).await;
-    let apps =
-        AdminClient::new(server.channel().await).list_apps(pb::ListAppsRequest {}).await.expect("a list");
+    let apps = AdminClient::new(server.channel().await)
+        .list_apps(pb::ListAppsRequest { all: false })
+        .await
+        .expect("a list");
     assert_eq!(apps.into_inner().apps, []);
     server.stop().await;
 }

@@ -57,6 +57,17 @@ impl SmallDisk {
         }
     }
 
+    /// Leaves room for so many MiB.
+    ///
+    /// # Panics
+    /// If there is less, or the disk fails.
+    pub fn fill_but(&self, mib: u64) {
+        let found = rustix::fs::statvfs(&self.folder).expect("a file system");
+        let size = (found.f_bavail * found.f_frsize).checked_sub(mib << 20).expect("that much room");
+        let size = usize::try_from(size).expect("a small disk");
+        fs::write(self.balloon(), vec![1; size]).expect("room for it");
+    }
+
     /// Makes room again.
     ///
     /// # Panics

@@ -3,19 +3,24 @@
 use std::fmt;
 use std::str::FromStr;
 
-use words::{AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport};
+use words::{
+    AppEnvs, AppId, AppInfo, Configuration, Decree, DiskSpace, Gpid, Life, NodeAddress, NodeId, ReplicaReport,
+};
 
 use crate::diagnosis::Diagnosis;
 use crate::recovery::RecoveryPlan;
-use crate::{Explanation, Level, LevelStatus, WallTime};
+use crate::{EnvChange, Explanation, Level, LevelStatus, WallTime};
 
 /// A request of the cluster's administration. Nodes are named by name, address or id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
     /// All nodes.
     ListNodes,
-    /// All apps.
-    ListApps,
+    /// All apps that are there.
+    ListApps {
+        /// With those that were dropped and can be recalled.
+        all: bool,
+    },
     /// One app with its partitions.
     DescribeApp {
         /// Its name.
@@ -44,10 +49,33 @@ pub enum AdminRequest {
         /// Replicas for each partition.
         replica_count: u32,
     },
-    /// An app and its data shall be gone.
+    /// An app shall serve nobody any more, and later be gone with its data.
     DropApp {
         /// Its name.
         name: String,
+        /// How long it can be recalled, in seconds; `None`: as the settings say.
+        hold_seconds: Option<u64>,
+    },
+    /// A dropped app shall be there again.
+    RecallApp {
+        /// The app.
+        id: AppId,
+        /// What it shall be called, if not as before.
+        new_name: Option<String>,
+    },
+    /// An app shall be called otherwise.
+    RenameApp {
+        /// Its name.
+        name: String,
+        /// Its new name.
+        new_name: String,
+    },
+    /// An app's environment shall change.
+    ChangeEnvs {
+        /// The app's name.
+        name: String,
+        /// What.
+        change: EnvChange,
     },
     /// Each partition of an app shall have so many replicas.
     SetReplicaCount {
@@ -245,7 +273,16 @@ pub enum AdminReply {
     /// To [`AdminRequest::CreateApp`]: it is durable.
     Created(AppInfo),
     /// To [`AdminRequest::DropApp`]: it is durable.
-    Dropped,
+    Dropped {
+        /// The app.
+        app: AppInfo,
+        /// Until when it can be recalled.
+        expires: WallTime,
+    },
+    /// To [`AdminRequest::RecallApp`]: it is durable.
+    Recalled(AppInfo),
+    /// To [`AdminRequest::ChangeEnvs`]: the app's environment now.
+    Envs(AppEnvs),
     /// To any other request for a change: what will happen, for people.
     Accepted(String),
     /// Nothing was done.
@@ -323,6 +360,8 @@ pub struct AppSummary {
     pub healthy: u32,
     /// Partitions with a live primary.
     pub readable: u32,
+    /// Until when it can be recalled, if it was dropped.
+    pub expires: Option<WallTime>,
 }
 
 /// One app with its partitions.
@@ -330,6 +369,8 @@ pub struct AppSummary {
 pub struct AppDescription {
     /// The app.
     pub app: AppInfo,
+    /// Its environment.
+    pub envs: AppEnvs,
     /// By index.
     pub partitions: Vec<PartitionStatus>,
     /// Every node that is named in `partitions`.

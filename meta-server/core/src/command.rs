@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use words::{AppInfo, Configuration, Gpid, IllegalStep, NodeAddress, NodeId};
+use words::{AppId, AppInfo, BadEnv, Configuration, Gpid, IllegalStep, NodeAddress, NodeId};
 
-use crate::{Event, Level, MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, Step};
+use crate::{AppRecord, Event, Level, MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, Step};
 
 /// The time of day, in milliseconds since 1970: for people to read, and for what is kept for days. Whoever leads
 /// gives it to a command before that is made durable, so that all meta servers apply it with the same one.
@@ -28,10 +28,12 @@ pub enum Command {
         /// Replicas for each partition, 1 to [`MAX_REPLICAS`].
         replica_count: u32,
     },
-    /// The app is gone; its replicas will be collected.
+    /// The app serves nobody any more. It can be recalled for a while; then it is gone.
     DropApp {
         /// Its name.
         name: String,
+        /// How long it can be recalled, in seconds.
+        hold_seconds: u64,
     },
     /// The next configuration of one partition: compare-and-set on the ballot.
     SetConfiguration {
@@ -76,30 +78,59 @@ pub enum Command {
         /// How each of their partitions goes on, above every ballot that was reported.
         configurations: Vec<(Gpid, Configuration)>,
     },
+    /// A dropped app is there again, as it was.
+    RecallApp {
+        /// The app.
+        id: AppId,
+        /// What it is called from now on, if not as before.
+        new_name: Option<String>,
+    },
+    /// A dropped app can't be recalled any more; its replicas will be collected.
+    ExpireApp {
+        /// The app.
+        id: AppId,
+        /// When it expires, as it was when this was decided: it can have been recalled and dropped again.
+        expires: WallTime,
+    },
+    /// The app is called so from now on.
+    RenameApp {
+        /// Its name.
+        name: String,
+        /// Its new name, not that of another app.
+        new_name: String,
+    },
+    /// The app's environment changes.
+    ChangeEnvs {
+        /// The app's name.
+        name: String,
+        /// What changes.
+        change: EnvChange,
+    },
 }
 
-/// Whether an app is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AppStatus {
-    /// It is.
-    Available,
-    /// It was dropped; what is left of its replicas is collected.
-    Dropped,
-}
-
-/// An app as the durable state holds it.
+/// A change of an app's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppRecord {
-    /// What everybody knows of it.
-    pub info: AppInfo,
-    /// Whether it is there.
-    pub status: AppStatus,
+pub enum EnvChange {
+    /// A key gets this value.
+    Set {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// A key is set no more.
+    Remove {
+        /// The key.
+        key: String,
+    },
+    /// Nothing is set any more.
+    Clear,
 }
 
 /// One value of the durable state that is new; storage keeps one key for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// An app was created or dropped.
+    /// An app was created or changed.
     App(AppRecord),
     /// A partition has this configuration now.
     Configuration {
@@ -132,6 +163,19 @@ pub enum Refused {
     AppExists(String),
     /// No app of that name is there.
     NoSuchApp(String),
+    /// The app was not dropped, or there never was one of that number.
+    NotDropped(AppId),
+    /// The dropped app can't be recalled any more.
+    Expired {
+        /// Its number.
+        id: AppId,
+        /// Its name.
+        name: String,
+    },
+    /// The dropped app has not expired yet, or not in this way.
+    NotExpired(AppId),
+    /// No such key of an environment, or no such value of it.
+    Env(BadEnv),
     /// No such partition, or its app was dropped.
     NoSuchPartition(Gpid),
     /// A name with characters that are not allowed, empty, or too long.
@@ -169,6 +213,17 @@ impl fmt::Display for Refused {
                 write!(f, "app `{name}` exists already; choose another name or drop it first")
             }
             Self::NoSuchApp(name) => write!(f, "no app `{name}`; `admin ls` lists the apps"),
+            Self::NotDropped(id) => {
+                write!(f, "no dropped app has the number {id}; `admin apps --all` lists them")
+            }
+            Self::Expired { id, name } => {
+                write!(
+                    f,
+                    "app {id} (`{name}`) can't be recalled any more: its time is over, and its data is gone"
+                )
+            }
+            Self::NotExpired(id) => write!(f, "app {id} has not expired"),
+            Self::Env(bad) => write!(f, "{bad}"),
             Self::NoSuchPartition(gpid) => {
                 write!(f, "no partition {gpid}; `admin app NAME -d` lists an app's partitions")
             }

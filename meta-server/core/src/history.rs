@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use words::{Configuration, Gpid};
 
-use crate::{Change, Command, WallTime};
+use crate::{Change, Command, EnvChange, WallTime};
 
 /// Steps kept of one partition. About 200 bytes each in memory: 20 MB for ten thousand partitions that have all
 /// changed as often. A failover and its cure take three or four.
@@ -111,7 +111,22 @@ impl Command {
             Self::CreateApp { name, partition_count, replica_count, .. } => {
                 format!("app `{name}` created, {partition_count} partitions, {replica_count} replicas each")
             }
-            Self::DropApp { name } => format!("app `{name}` dropped"),
+            Self::DropApp { name, hold_seconds } => {
+                format!("app `{name}` dropped; it can be recalled for {hold_seconds} s")
+            }
+            Self::RecallApp { id, new_name: None } => format!("app {id} recalled"),
+            Self::RecallApp { id, new_name: Some(name) } => format!("app {id} recalled as `{name}`"),
+            Self::ExpireApp { id, .. } => format!("app {id} has expired: its replicas are collected"),
+            Self::RenameApp { name, new_name } => format!("app `{name}` is called `{new_name}` now"),
+            Self::ChangeEnvs { name, change: EnvChange::Set { key, value } } => {
+                format!("app `{name}`: {key} = {value}")
+            }
+            Self::ChangeEnvs { name, change: EnvChange::Remove { key } } => {
+                format!("app `{name}`: {key} is not set any more")
+            }
+            Self::ChangeEnvs { name, change: EnvChange::Clear } => {
+                format!("app `{name}`: its environment is cleared")
+            }
             Self::SetConfiguration { gpid, configuration, cause }
             | Self::AcceptLoss { gpid, configuration, cause } => format!("{gpid} {configuration}: {cause}"),
             Self::SetReplicaCount { name, count } => format!("app `{name}`: {count} replicas wanted"),

@@ -2,19 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use words::{AppInfo, Configuration, Decree, Gpid, NodeAddress, NodeId, Time};
+use words::{AppId, AppInfo, Configuration, Decree, Gpid, NodeAddress, NodeId, Time};
 
 use crate::guardian::Standing;
-use crate::{AppDescription, AppRoute, AppStatus, AppSummary, MetaCore, NodeStatus, PartitionStatus};
+use crate::{
+    AppDescription, AppRecord, AppRoute, AppStatus, AppSummary, MetaCore, NodeStatus, PartitionStatus,
+};
 
 impl MetaCore {
-    /// What a client needs to find the partitions of the app of that name; `None` if there is none.
-    #[must_use]
-    pub fn query(&self, app_name: &str) -> Option<AppRoute> {
-        let app = self.state.app_named(app_name)?.info.clone();
+    /// What a client needs to find the partitions of an app: the one of that number if it knows it already, else
+    /// the one of that name.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn query(&self, app_name: &str, id: AppId) -> Result<AppRoute, String> {
+        let app = match id {
+            AppId(0) => self.state.app_named(app_name),
+            id => self.state.app(id).filter(|app| app.status == AppStatus::Available),
+        };
+        let app = app.ok_or_else(|| self.state.why_not_there(app_name))?.info.clone();
         let partitions: Vec<Configuration> = self.configurations_of(&app).map(|(_, c)| c.clone()).collect();
         let named = partitions.iter().flat_map(Configuration::members).collect();
-        Some(AppRoute { nodes: self.addresses(&named), app, partitions })
+        Ok(AppRoute { nodes: self.addresses(&named), app, partitions })
     }
 
     /// All nodes, but those that were replaced and hold nothing.
@@ -38,25 +47,37 @@ impl MetaCore {
         known.filter_map(status).collect()
     }
 
-    /// All apps that are there.
+    /// All apps that are there, and if all are wanted, those that can be recalled.
     #[must_use]
-    pub fn list_apps(&self) -> Vec<AppSummary> {
-        let available = self.state.apps().filter(|app| app.status == AppStatus::Available);
-        let summary = |app: &AppInfo| {
-            let mut summary = AppSummary { app: app.clone(), healthy: 0, readable: 0 };
+    pub fn list_apps(&self, all: bool) -> Vec<AppSummary> {
+        let listed = self.state.apps().filter(|app| match app.status {
+            AppStatus::Available => true,
+            AppStatus::Dropped { .. } => all,
+            AppStatus::Gone => false,
+        });
+        let summary = |record: &AppRecord| {
+            let app = &record.info;
+            let expires = match record.status {
+                AppStatus::Dropped { expires } => Some(expires),
+                AppStatus::Available | AppStatus::Gone => None,
+            };
+            let mut summary = AppSummary { app: app.clone(), healthy: 0, readable: 0, expires };
+            if expires.is_some() {
+                return summary; // it serves nobody
+            }
             for (_, configuration) in self.configurations_of(app) {
                 summary.readable += u32::from(configuration.primary.is_some_and(|node| self.is_alive(node)));
                 summary.healthy += u32::from(self.is_healthy(app, configuration));
             }
             summary
         };
-        available.map(|app| summary(&app.info)).collect()
+        listed.map(summary).collect()
     }
 
     /// The app of that name with its partitions.
     #[must_use]
     pub fn describe_app(&self, name: &str) -> Option<AppDescription> {
-        let app = self.state.app_named(name)?.info.clone();
+        let AppRecord { info: app, envs, .. } = self.state.app_named(name)?.clone();
         let partitions: Vec<PartitionStatus> = self
             .configurations_of(&app)
             .map(|(gpid, configuration)| self.describe(gpid, configuration))
@@ -68,7 +89,13 @@ impl MetaCore {
                 p.configuration.members().chain(p.learners.iter().copied()).chain(reported)
             })
             .collect();
-        Some(AppDescription { nodes: self.addresses(&named), app, partitions, level: self.level_status() })
+        Some(AppDescription {
+            nodes: self.addresses(&named),
+            app,
+            envs,
+            partitions,
+            level: self.level_status(),
+        })
     }
 
     pub(crate) fn describe(&self, gpid: Gpid, configuration: &Configuration) -> PartitionStatus {

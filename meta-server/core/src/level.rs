@@ -63,7 +63,7 @@ impl Level {
     pub(crate) fn allows(self, request: &AdminRequest) -> bool {
         match request {
             AdminRequest::ListNodes
-            | AdminRequest::ListApps
+            | AdminRequest::ListApps { .. }
             | AdminRequest::DescribeApp { .. }
             | AdminRequest::Why { .. }
             | AdminRequest::History { .. }

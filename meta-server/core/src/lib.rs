@@ -17,6 +17,7 @@
 //! [`MetaCore`] can be lost at any time: nodes report again.
 
 mod admin;
+mod apps;
 mod command;
 mod cure;
 mod diagnosis;
@@ -34,6 +35,7 @@ mod nodes;
 mod operator;
 mod partition;
 mod plan;
+mod record;
 mod recovery;
 mod settings;
 mod state;
@@ -42,13 +44,14 @@ pub use admin::{
     AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, NodeStatus,
     PartitionStatus, PastChange, ProposalKind, RefusalKind, UnknownKind,
 };
-pub use command::{AppRecord, AppStatus, Change, Command, Refused, WallTime};
+pub use command::{Change, Command, EnvChange, Refused, WallTime};
 pub use diagnosis::{Diagnosis, LostPartition, ReplicaCopy, UnknownReplica};
 pub use event::{AdminToken, MetaEvent, MetaOutput, SessionId};
 pub use explain::{Explanation, NodeOpinion};
 pub use history::{EVENTS_KEPT, Event, STEPS_KEPT, Step};
 pub use level::{Level, LevelStatus};
 pub use machine::MetaCore;
+pub use record::{AppRecord, AppStatus};
 pub use recovery::{PlannedApp, PlannedPartition, RecoveryPlan};
 pub use settings::MetaSettings;
 pub use state::{MAX_NAME_BYTES, MAX_PARTITIONS, MAX_REPLICAS, MetaState};

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use words::{
-    AppInfo, AppTerms, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, PartitionConfiguration, Time,
-};
+use words::{AppId, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, PartitionConfiguration, Time};
 
 use crate::admin::{AdminReply, RefusalKind};
+use crate::apps::dropped_apps;
 use crate::first_app::FirstApp;
 use crate::nodes::Nodes;
 use crate::partition::Partition;
 use crate::recovery::Stranger;
-use crate::{AdminToken, Command, Level, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused, WallTime};
+use crate::{
+    AdminToken, AppStatus, Command, Level, MetaEvent, MetaOutput, MetaSettings, MetaState, Refused, WallTime,
+};
 
 /// Partitions in one slice of the sweep.
 const SWEEP_SLICE: usize = 256;
@@ -40,6 +41,8 @@ pub struct MetaCore {
     /// The sweep looks at every partition now and then, should any cause have been missed.
     next_sweep: Time,
     swept: Option<Gpid>,
+    /// When to ask whether a dropped app has expired.
+    pub(crate) expiries: BTreeMap<AppId, Time>,
     /// When the last step was.
     stepped: Time,
 }
@@ -59,6 +62,7 @@ impl MetaCore {
         }
         Self {
             dirty: partitions.keys().copied().collect(),
+            expiries: dropped_apps(&state).map(|id| (id, now)).collect(),
             next_sweep: now + settings.sweep,
             state,
             settings,
@@ -92,7 +96,7 @@ impl MetaCore {
             MetaEvent::Message { session, message } => self.on_message(now, session, message, out),
             MetaEvent::Committed { command, at } => self.on_committed(now, &command, at, out),
             MetaEvent::Admin { token, request } => self.on_admin(now, token, request, out),
-            MetaEvent::Tick => self.on_tick(now),
+            MetaEvent::Tick => self.on_tick(now, out),
         }
         if self.first_app.is_some() {
             self.create_first_app_if_due(now, out);
@@ -106,7 +110,7 @@ impl MetaCore {
     #[must_use]
     pub fn deadline(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(time, _)| time);
-        timer.min(self.nodes.deadline()).min(self.next_sweep)
+        timer.min(self.nodes.deadline()).min(self.next_sweep).min(self.next_expiry())
     }
 
     /// The durable state.
@@ -115,7 +119,7 @@ impl MetaCore {
         &self.state
     }
 
-    fn on_tick(&mut self, now: Time) {
+    fn on_tick(&mut self, now: Time, out: &mut MetaOutput) {
         for node in self.nodes.expire(now) {
             self.mark(node);
         }
@@ -126,6 +130,7 @@ impl MetaCore {
             self.timers.pop_first();
             self.dirty.insert(gpid);
         }
+        self.expire_apps(now, out);
         if self.next_sweep <= now {
             self.next_sweep = now + self.settings.sweep;
             self.sweep();
@@ -190,12 +195,9 @@ impl MetaCore {
                 let result = self.state.apply(command, at).map(|_| self.app_created(name, now));
                 reply(token, result, out);
             }
-            Command::DropApp { name } => {
-                let app = self.state.app_named(name).map(|app| app.info.clone());
-                let result = self.state.apply(command, at).map(|_| AdminReply::Dropped);
-                if let (Some(app), Ok(_)) = (app, &result) {
-                    self.app_dropped(&app, out);
-                }
+            Command::DropApp { name, .. } => {
+                let id = self.state.app_named(name).map(|app| app.info.id);
+                let result = self.state.apply(command, at).map(|_| self.app_dropped(now, at, id, out));
                 reply(token, result, out);
             }
             Command::SetConfiguration { gpid, configuration, cause: _ } => {
@@ -215,6 +217,22 @@ impl MetaCore {
                 let result = self.state.apply(command, at).map(|_| self.recovered(now, configurations, out));
                 reply(token, result, out);
             }
+            Command::RecallApp { id, .. } => {
+                let result = self.state.apply(command, at).map(|_| self.app_recalled(now, *id, out));
+                reply(token, result, out);
+            }
+            Command::ExpireApp { id, .. } => match self.state.apply(command, at) {
+                Ok(_) => self.app_expired(*id, out),
+                Err(_) => self.expire_later(now, at, *id, crate::apps::ASK_AGAIN),
+            },
+            Command::RenameApp { name, new_name } => {
+                let result = self.state.apply(command, at).map(|_| self.app_renamed(name, new_name, out));
+                reply(token, result, out);
+            }
+            Command::ChangeEnvs { name, .. } => {
+                let result = self.state.apply(command, at).map(|_| self.envs_changed(name, out));
+                reply(token, result, out);
+            }
             Command::RegisterNode(address) => {
                 if self.state.apply(command, at).is_ok() {
                     self.node_registered(now, address, out);
@@ -231,16 +249,6 @@ impl MetaCore {
         }
     }
 
-    fn app_created(&mut self, name: &str, now: Time) -> AdminReply {
-        let info = self.state.app_named(name).expect("it was just created").info.clone();
-        for partition in 0..info.partition_count {
-            let gpid = Gpid { app: info.id, partition };
-            self.partitions.insert(gpid, Partition { changed: now, ..Partition::default() });
-            self.dirty.insert(gpid);
-        }
-        AdminReply::Created(info)
-    }
-
     fn level_set(&mut self, level: Level) -> AdminReply {
         self.dirty.extend(self.partitions.keys());
         AdminReply::Accepted(format!("the level is {level}: {}", level.leaves_out()))
@@ -254,39 +262,6 @@ impl MetaCore {
             false => "may get replicas again",
         };
         AdminReply::Accepted(self.state.with_names(&format!("{node} {what}")))
-    }
-
-    /// Members are told: how many replicas are enough for a write depends on how many there should be (§3.6).
-    fn replica_count_set(&mut self, name: &str, count: u32, out: &mut MetaOutput) -> AdminReply {
-        let app = self.state.app_named(name).expect("it was just changed").info.clone();
-        for partition in 0..app.partition_count {
-            let gpid = Gpid { app: app.id, partition };
-            let members: Vec<NodeId> =
-                self.state.configuration(gpid).into_iter().flat_map(Configuration::members).collect();
-            for node in members {
-                self.tell(gpid, node, out);
-            }
-            self.dirty.insert(gpid);
-        }
-        AdminReply::Accepted(format!("`{name}`: each partition gets {count} replicas"))
-    }
-
-    /// The replicas of a dropped app are collected: those of members now, others as they are reported.
-    fn app_dropped(&mut self, app: &AppInfo, out: &mut MetaOutput) {
-        for partition in 0..app.partition_count {
-            let gpid = Gpid { app: app.id, partition };
-            let Some(holds) = self.state.configuration(gpid).cloned() else { continue };
-            let Some(partition) = self.partitions.get_mut(&gpid) else { continue };
-            let counted = partition.pending.as_ref().unwrap_or(&holds);
-            self.nodes.reconfigured(gpid, counted, &Configuration::default());
-            if let Some(entry) = partition.adding.take().and_then(|adding| self.nodes.get_mut(adding.node)) {
-                entry.joining.remove(&gpid);
-            }
-            self.starving.remove(&gpid);
-            for node in holds.members() {
-                self.collect(gpid, node, out);
-            }
-        }
     }
 
     /// Tells a node that its replica is not needed any more.
@@ -380,11 +355,11 @@ impl MetaCore {
 
     /// ... one that is known not to be changing.
     pub(crate) fn send_configuration(&self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
-        let Some(app) = self.state.app_of(gpid) else { return };
+        let Some(app) = self.state.app(gpid.app).filter(|app| app.status != AppStatus::Gone) else { return };
         let Some(session) = self.nodes.session_of(node) else { return };
         let configuration = self.state.configuration(gpid).expect("a partition has a configuration").clone();
-        let message =
-            PartitionConfiguration { gpid, app: app.clone(), terms: AppTerms::default(), configuration };
+        let (app, terms) = (app.info.clone(), app.terms());
+        let message = PartitionConfiguration { gpid, app, terms, configuration };
         out.send.push((session, MetaToNode::Configuration(message)));
     }
 }
@@ -394,13 +369,18 @@ fn reply(token: Option<AdminToken>, result: Result<AdminReply, Refused>, out: &m
     let reply = result.unwrap_or_else(|refused| {
         let kind = match refused {
             Refused::AppExists(_) => RefusalKind::AlreadyExists,
-            Refused::NoSuchApp(_) | Refused::NoSuchPartition(_) | Refused::UnknownNode(_) => {
-                RefusalKind::NotFound
+            Refused::NoSuchApp(_)
+            | Refused::NotDropped(_)
+            | Refused::Expired { .. }
+            | Refused::NoSuchPartition(_)
+            | Refused::UnknownNode(_) => RefusalKind::NotFound,
+            Refused::Name { .. }
+            | Refused::PartitionCount(_)
+            | Refused::ReplicaCount(_)
+            | Refused::Env(_) => RefusalKind::InvalidArgument,
+            Refused::IllegalStep { .. } | Refused::NotExpired(_) | Refused::NotEmpty => {
+                RefusalKind::FailedPrecondition
             }
-            Refused::Name { .. } | Refused::PartitionCount(_) | Refused::ReplicaCount(_) => {
-                RefusalKind::InvalidArgument
-            }
-            Refused::IllegalStep { .. } | Refused::NotEmpty => RefusalKind::FailedPrecondition,
         };
         AdminReply::refused(kind, refused.to_string())
     });

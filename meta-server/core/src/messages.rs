@@ -9,7 +9,7 @@ use words::{
 
 use crate::guardian::Standing;
 use crate::nodes::Beacon;
-use crate::{Command, Level, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
+use crate::{AppStatus, Command, Level, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
 
 impl MetaCore {
     /// A message arrived. Only a beacon can come by a session that is not yet a node's newest one.
@@ -120,7 +120,7 @@ impl MetaCore {
             return self.on_stranger(node, report, out);
         };
         if self.state.app_of(gpid).is_none() {
-            return self.collect(gpid, node, out);
+            return self.on_report_of_dropped(node, report, out);
         }
         let outdated = is_outdated(configuration, node, &report);
         let partition = self.partitions.get_mut(&gpid).expect("every partition is known");
@@ -136,6 +136,22 @@ impl MetaCore {
         if outdated {
             self.tell_again(gpid, node, out);
         }
+    }
+
+    /// A replica of a dropped app serves nobody; once the app is gone, it is not needed any more.
+    fn on_report_of_dropped(&mut self, node: NodeId, report: ReplicaReport, out: &mut MetaOutput) {
+        let gpid = report.gpid;
+        if self.is_gone(gpid) {
+            return self.collect(gpid, node, out);
+        }
+        if matches!(report.role, RoleName::Primary | RoleName::Secondary) {
+            self.tell_again(gpid, node, out);
+        }
+        self.partitions.get_mut(&gpid).expect("every partition is known").reports.insert(node, report);
+    }
+
+    fn is_gone(&self, gpid: Gpid) -> bool {
+        self.state.app(gpid.app).is_some_and(|app| app.status == AppStatus::Gone)
     }
 
     /// A primary wants the next configuration. It is told what holds, once that is known (§4.2).
@@ -182,7 +198,7 @@ impl MetaCore {
 
     /// Tells a node what holds of a partition: its configuration, or that its app was dropped.
     fn answer(&mut self, gpid: Gpid, node: NodeId, out: &mut MetaOutput) {
-        if self.state.configuration(gpid).is_some() && self.state.app_of(gpid).is_none() {
+        if self.is_gone(gpid) {
             self.collect(gpid, node, out);
         } else {
             self.tell(gpid, node, out);

@@ -40,7 +40,9 @@ impl MetaCore {
             AdminRequest::ListNodes => {
                 AdminReply::Nodes { nodes: self.list_nodes(now), level: self.level_status() }
             }
-            AdminRequest::ListApps => AdminReply::Apps { apps: self.list_apps(), level: self.level_status() },
+            AdminRequest::ListApps { all } => {
+                AdminReply::Apps { apps: self.list_apps(all), level: self.level_status() }
+            }
             AdminRequest::Why { gpid } => match self.explain(now, gpid) {
                 Ok(explanation) => AdminReply::Why(Box::new(explanation)),
                 Err(refusal) => AdminReply::Refused(refusal),
@@ -74,8 +76,18 @@ impl MetaCore {
                 self.first_app = Some(FirstApp { create, nodes: replica_count as usize, token });
                 return;
             }
-            AdminRequest::DropApp { name } => {
-                return self.commit(Command::DropApp { name }, Some(token), out);
+            AdminRequest::DropApp { name, hold_seconds } => {
+                let hold_seconds = hold_seconds.unwrap_or(self.settings.hold_seconds_for_dropped_app);
+                return self.commit(Command::DropApp { name, hold_seconds }, Some(token), out);
+            }
+            AdminRequest::RecallApp { id, new_name } => {
+                return self.commit(Command::RecallApp { id, new_name }, Some(token), out);
+            }
+            AdminRequest::RenameApp { name, new_name } => {
+                return self.commit(Command::RenameApp { name, new_name }, Some(token), out);
+            }
+            AdminRequest::ChangeEnvs { name, change } => {
+                return self.commit(Command::ChangeEnvs { name, change }, Some(token), out);
             }
             AdminRequest::SetReplicaCount { name, count } => {
                 return self.commit(Command::SetReplicaCount { name, count }, Some(token), out);

@@ -21,6 +21,9 @@ pub struct MetaSettings {
     pub mutation_2pc_min_replica_count: usize,
     /// Between two slices of the slow sweep over all partitions.
     pub sweep: Duration,
+    /// How long a dropped app can be recalled, in seconds, unless an operator says otherwise (rDSN's
+    /// `hold_seconds_for_dropped_app`).
+    pub hold_seconds_for_dropped_app: u64,
     /// The app types that replica servers have registered.
     pub app_types: Vec<String>,
 }
@@ -35,6 +38,7 @@ impl Default for MetaSettings {
             replica_assign_delay: Duration::from_secs(10),
             mutation_2pc_min_replica_count: 2,
             sweep: Duration::from_millis(500),
+            hold_seconds_for_dropped_app: 604_800,
             app_types: vec!["counter".to_owned()],
         }
     }

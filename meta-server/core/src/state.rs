@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use words::{AppId, AppInfo, Configuration, Gpid, NodeAddress, NodeId};
+use words::{AppEnvs, AppId, AppInfo, Configuration, Gpid, NodeAddress, NodeId};
 
 use crate::history::History;
-use crate::{AppRecord, AppStatus, Change, Command, Event, Level, Refused, Step, WallTime};
+use crate::{AppRecord, AppStatus, Change, Command, EnvChange, Event, Level, Refused, Step, WallTime};
 
 /// The most partitions that an app may have.
 pub const MAX_PARTITIONS: u32 = 4096;
@@ -25,7 +25,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub struct MetaState {
     /// The highest app number ever given; numbers are never used again.
     last_app: AppId,
-    /// Every app ever created. A dropped one stays, so that what is left of its replicas can be collected.
+    /// Every app ever created. One that is gone stays, so that what is left of its replicas can be collected.
     apps: BTreeMap<AppId, AppRecord>,
     /// One for each partition of each app.
     configurations: BTreeMap<Gpid, Configuration>,
@@ -49,7 +49,7 @@ impl MetaState {
             Command::CreateApp { name, app_type, partition_count, replica_count } => {
                 self.create_app(name, app_type, *partition_count, *replica_count)?
             }
-            Command::DropApp { name } => self.drop_app(name)?,
+            Command::DropApp { name, hold_seconds } => self.drop_app(name, *hold_seconds, at)?,
             Command::SetConfiguration { gpid, configuration, cause: _ } => {
                 vec![self.set_configuration(*gpid, configuration)?]
             }
@@ -59,8 +59,12 @@ impl MetaState {
                 vec![self.accept_loss(*gpid, configuration)?]
             }
             Command::SetLevel(level) => vec![Change::Level(*level)],
+            Command::RecallApp { id, new_name } => self.recall_app(*id, new_name.as_deref())?,
+            Command::ExpireApp { id, expires } => self.expire_app(*id, *expires, at)?,
+            Command::RenameApp { name, new_name } => self.rename_app(name, new_name)?,
+            Command::ChangeEnvs { name, change } => self.change_envs(name, change)?,
             Command::BlackList { node, listed } => vec![self.set_black_listed(*node, *listed)?],
-            Command::Recover { apps, configurations } => self.recover(apps, configurations)?,
+            Command::Recover { apps, configurations } => self.recover(apps, configurations, at)?,
         };
         changes.push(self.history.record(command, at));
         for change in &changes {
@@ -117,6 +121,23 @@ impl MetaState {
     #[must_use]
     pub fn app_named(&self, name: &str) -> Option<&AppRecord> {
         self.apps.values().find(|app| app.info.name == name && app.status == AppStatus::Available)
+    }
+
+    /// Why there is no app of that name, and where it may be.
+    #[must_use]
+    pub fn why_not_there(&self, name: &str) -> String {
+        let renamed = self.apps.values().find(|app| {
+            app.status == AppStatus::Available && app.former_names.iter().any(|former| former == name)
+        });
+        if let Some(app) = renamed {
+            return format!("app `{name}` is called `{}` now", app.info.name);
+        }
+        let is_dropped =
+            |app: &&AppRecord| app.info.name == name && matches!(app.status, AppStatus::Dropped { .. });
+        match self.apps.values().rfind(is_dropped) {
+            Some(app) => format!("app `{name}` was dropped; `admin recall {}` brings it back", app.info.id),
+            None => Refused::NoSuchApp(name.to_owned()).to_string(),
+        }
     }
 
     /// A partition's configuration; a dropped app's too.
@@ -190,15 +211,12 @@ impl MetaState {
         partition_count: u32,
         replica_count: u32,
     ) -> Result<Vec<Change>, Refused> {
-        check_name("an app's name", name, "._-")?;
+        self.check_new_name(name)?;
         check_name("an app's type", app_type, "_")?;
         if !(1..=MAX_PARTITIONS).contains(&partition_count) {
             return Err(Refused::PartitionCount(partition_count));
         }
         check_replica_count(replica_count)?;
-        if self.app_named(name).is_some() {
-            return Err(Refused::AppExists(name.to_owned()));
-        }
         let id = AppId(self.last_app.0 + 1);
         let info = AppInfo {
             id,
@@ -207,7 +225,7 @@ impl MetaState {
             partition_count,
             replica_count,
         };
-        let app = Change::App(AppRecord { info, status: AppStatus::Available });
+        let app = Change::App(AppRecord::new(info));
         let empty = |partition| Change::Configuration {
             gpid: Gpid { app: id, partition },
             configuration: Configuration::default(),
@@ -215,16 +233,73 @@ impl MetaState {
         Ok(std::iter::once(app).chain((0..partition_count).map(empty)).collect())
     }
 
-    fn drop_app(&self, name: &str) -> Result<Vec<Change>, Refused> {
-        let app = self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))?;
-        Ok(vec![Change::App(AppRecord { info: app.info.clone(), status: AppStatus::Dropped })])
+    fn drop_app(&self, name: &str, hold_seconds: u64, at: WallTime) -> Result<Vec<Change>, Refused> {
+        let expires = WallTime(at.0.saturating_add(hold_seconds.saturating_mul(1000)));
+        let dropped = AppStatus::Dropped { expires };
+        Ok(vec![Change::App(self.existing(name)?.with(|app| app.status = dropped))])
+    }
+
+    /// Its configurations are as they were: nothing changed them meanwhile.
+    fn recall_app(&self, id: AppId, new_name: Option<&str>) -> Result<Vec<Change>, Refused> {
+        let app = self.apps.get(&id).ok_or(Refused::NotDropped(id))?;
+        match app.status {
+            AppStatus::Available => return Err(Refused::NotDropped(id)),
+            AppStatus::Gone => return Err(Refused::Expired { id, name: app.info.name.clone() }),
+            AppStatus::Dropped { .. } => {}
+        }
+        let new_name = new_name.filter(|name| *name != app.info.name);
+        self.check_new_name(new_name.unwrap_or(&app.info.name))?;
+        let recalled = app.with(|app| {
+            app.status = AppStatus::Available;
+            if let Some(name) = new_name {
+                app.rename(name);
+            }
+        });
+        Ok(vec![Change::App(recalled)])
+    }
+
+    /// Not before its time by the clock of whoever leads now, and not if it was dropped anew since.
+    fn expire_app(&self, id: AppId, expires: WallTime, at: WallTime) -> Result<Vec<Change>, Refused> {
+        let is_due = |app: &&AppRecord| app.status == AppStatus::Dropped { expires } && expires <= at;
+        let app = self.apps.get(&id).filter(is_due).ok_or(Refused::NotExpired(id))?;
+        Ok(vec![Change::App(app.with(|app| app.status = AppStatus::Gone))])
+    }
+
+    fn rename_app(&self, name: &str, new_name: &str) -> Result<Vec<Change>, Refused> {
+        let app = self.existing(name)?;
+        self.check_new_name(new_name)?;
+        Ok(vec![Change::App(app.with(|app| app.rename(new_name)))])
+    }
+
+    fn change_envs(&self, name: &str, change: &EnvChange) -> Result<Vec<Change>, Refused> {
+        let app = self.existing(name)?;
+        let mut envs = app.envs.clone();
+        match change {
+            EnvChange::Set { key, value } => envs.set(key, value).map_err(Refused::Env)?,
+            EnvChange::Remove { key } => {
+                envs.remove(key).map_err(Refused::Env)?;
+            }
+            EnvChange::Clear => envs = AppEnvs::default(),
+        }
+        Ok(vec![Change::App(app.with(|app| app.envs = envs))])
     }
 
     fn set_replica_count(&self, name: &str, count: u32) -> Result<Vec<Change>, Refused> {
         check_replica_count(count)?;
-        let app = self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))?;
-        let info = AppInfo { replica_count: count, ..app.info.clone() };
-        Ok(vec![Change::App(AppRecord { info, status: app.status })])
+        Ok(vec![Change::App(self.existing(name)?.with(|app| app.info.replica_count = count))])
+    }
+
+    /// The app of that name that is there now.
+    fn existing(&self, name: &str) -> Result<&AppRecord, Refused> {
+        self.app_named(name).ok_or_else(|| Refused::NoSuchApp(name.to_owned()))
+    }
+
+    fn check_new_name(&self, name: &str) -> Result<(), Refused> {
+        check_name("an app's name", name, "._-")?;
+        if self.app_named(name).is_some() {
+            return Err(Refused::AppExists(name.to_owned()));
+        }
+        Ok(())
     }
 
     fn set_black_listed(&self, node: NodeId, listed: bool) -> Result<Change, Refused> {
@@ -261,6 +336,7 @@ impl MetaState {
         &self,
         apps: &[AppInfo],
         configurations: &[(Gpid, Configuration)],
+        at: WallTime,
     ) -> Result<Vec<Change>, Refused> {
         if !self.apps.is_empty() {
             return Err(Refused::NotEmpty);
@@ -268,7 +344,9 @@ impl MetaState {
         let mut changes = vec![];
         for info in apps {
             check_recovered_app(info)?;
-            changes.push(Change::App(AppRecord { info: info.clone(), status: AppStatus::Available }));
+            // Replicas may know a revision that is lost here: this one is above each that was ever counted to.
+            let revision = at.0.max(1);
+            changes.push(Change::App(AppRecord { revision, ..AppRecord::new(info.clone()) }));
         }
         for (gpid, configuration) in configurations {
             changes.push(self.put_configuration(*gpid, configuration)?);

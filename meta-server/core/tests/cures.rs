@@ -182,20 +182,6 @@ fn a_replica_that_can_not_be_trusted_is_removed_collected_and_learned_again() {
     assert_eq!(cluster.configuration(0), "{7,r2,[r3,r1]}");
 }
 
-#[test]
-fn a_dropped_app_is_collected_everywhere() {
-    let mut cluster = Cluster::healthy(3, 4);
-    cluster.down(3);
-    cluster.admin(meta_core::AdminRequest::DropApp { name: "a".to_owned() });
-    assert_eq!(cluster.node(1).replicas.len() + cluster.node(2).replicas.len(), 0);
-    cluster.up(3);
-    cluster.pass(seconds(1));
-    assert_eq!(cluster.node(3).replicas.len(), 0);
-    // The name is free again, the number is not.
-    cluster.create("a", 4, 3);
-    assert_eq!(cluster.meta.query("a").expect("the app").app.id, words::AppId(2));
-}
-
 /// The wrong meta server, or one that lost its state: nothing is deleted on its word (PITFALLS 37).
 #[test]
 fn a_partition_that_was_never_heard_of_is_left_alone() {

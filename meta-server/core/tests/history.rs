@@ -67,7 +67,7 @@ fn what_is_no_configuration_is_kept_for_the_whole_cluster() {
     cluster.admin(AdminRequest::SetLevel { level: Level::Steady });
     cluster.admin(AdminRequest::BlackList { node: "replica1".to_owned(), listed: true });
     cluster.admin(AdminRequest::SetReplicaCount { name: "a".to_owned(), count: 3 });
-    cluster.admin(AdminRequest::DropApp { name: "a".to_owned() });
+    cluster.admin(AdminRequest::DropApp { name: "a".to_owned(), hold_seconds: Some(60) });
     assert_eq!(
         past(&mut cluster, None, 100),
         [
@@ -76,7 +76,7 @@ fn what_is_no_configuration_is_kept_for_the_whole_cluster() {
             "the level is steady: no balancing",
             "r1 is put on the black list",
             "app `a`: 3 replicas wanted",
-            "app `a` dropped",
+            "app `a` dropped; it can be recalled for 60 s",
         ]
     );
 }

@@ -101,7 +101,7 @@ fn operators_are_refused_what_the_level_leaves_out() {
                 format!("the level is {level}: {}; `admin level lively` changes that", level.leaves_out());
             assert_eq!(refused(reply), (RefusalKind::FailedPrecondition, message));
         }
-        assert!(matches!(cluster.admin(AdminRequest::ListApps), AdminReply::Apps { .. }));
+        assert!(matches!(cluster.admin(AdminRequest::ListApps { all: false }), AdminReply::Apps { .. }));
     }
 }
 
@@ -134,7 +134,9 @@ fn the_level_and_the_black_list_outlive_the_meta_server_and_every_status_says_th
     let AdminReply::Nodes { nodes, level } = cluster.admin(AdminRequest::ListNodes) else { panic!() };
     assert_eq!(level, steady);
     assert_eq!(nodes.iter().map(|node| node.black_listed).collect::<Vec<_>>(), [false, true, false]);
-    let AdminReply::Apps { level, .. } = cluster.admin(AdminRequest::ListApps) else { panic!() };
+    let AdminReply::Apps { level, .. } = cluster.admin(AdminRequest::ListApps { all: false }) else {
+        panic!()
+    };
     assert_eq!(level, steady);
     assert_eq!(cluster.meta.describe_app("a").expect("the app").level, steady);
     let state = cluster.meta.state();

@@ -14,7 +14,7 @@ fn a_cluster_forms_and_spreads_its_primaries() {
         nodes.iter().map(|status| (status.primaries, status.secondaries)).collect::<Vec<_>>(),
         [(2, 4); 3]
     );
-    let app = &cluster.meta.list_apps()[0];
+    let app = &cluster.meta.list_apps(false)[0];
     assert_eq!((app.healthy, app.readable), (6, 6));
     assert_eq!(cluster.decision(0), "healthy");
 }

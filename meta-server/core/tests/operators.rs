@@ -176,7 +176,7 @@ fn apps_are_created_with_care() {
     for name in ["", "A", "a b", "../a", "-a", &"a".repeat(129)] {
         assert_eq!(refused(create(name, "counter", 1, 3)).0, InvalidArgument, "{name:?}");
     }
-    let missing = refused(AdminRequest::DropApp { name: "a".to_owned() });
+    let missing = refused(AdminRequest::DropApp { name: "a".to_owned(), hold_seconds: None });
     assert_eq!(missing, (RefusalKind::NotFound, "no app `a`; `admin ls` lists the apps".to_owned()));
     assert_eq!(refused(AdminRequest::DescribeApp { name: "a".to_owned() }), missing);
 

@@ -117,14 +117,14 @@ fn a_dropped_app_is_not_reconfigured_any_more() {
     let mut cluster = quiet();
     cluster.commits_at_once = false;
     let proposed = current(&cluster).without_secondary(node(3));
-    let drop = meta_core::AdminRequest::DropApp { name: "a".to_owned() };
+    let drop = meta_core::AdminRequest::DropApp { name: "a".to_owned(), hold_seconds: None };
     cluster.step(meta_core::MetaEvent::Admin { token: 1, request: drop });
     cluster.propose(1, 0, proposed.clone());
     cluster.commit_one();
     cluster.commit_one();
     assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
     cluster.propose(1, 0, proposed);
-    assert_eq!(cluster.told(1).last().map(String::as_str), Some("1.0 3 collect"));
+    assert_eq!(cluster.told(1).last().map(String::as_str), Some("1.0 {3,r1,[r2,r3]} dropped"));
     assert_eq!(cluster.uncommitted.len(), 0);
     let load: u32 =
         cluster.meta.list_nodes(cluster.now).iter().map(|status| status.primaries + status.secondaries).sum();

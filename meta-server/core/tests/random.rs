@@ -158,7 +158,7 @@ proptest! {
         }
         cluster.pass(seconds(60));
         check_history(&cluster);
-        let app = &cluster.meta.list_apps()[0];
+        let app = &cluster.meta.list_apps(false)[0];
         let why: Vec<String> = (0..PARTITIONS)
             .map(|partition| format!("{} {}", cluster.configuration(partition), cluster.decision(partition)))
             .collect();

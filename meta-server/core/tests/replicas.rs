@@ -24,7 +24,7 @@ fn members_are_added_one_at_a_time() {
     let sizes: Vec<usize> =
         cluster.history.iter().filter(|(of, _)| *of == gpid(0)).map(|(_, c)| c.len()).collect();
     assert_eq!(sizes, [1, 2, 3, 4, 5]);
-    assert_eq!(cluster.meta.list_apps()[0].healthy, 2);
+    assert_eq!(cluster.meta.list_apps(false)[0].healthy, 2);
 }
 
 #[test]

@@ -101,6 +101,8 @@ section! {
         ask_again_ms: u64 = 1000, Number(10, HOUR_MS);
         /// Between two looks at all partitions for what needs a cure.
         sweep_ms: u64 = 500, Number(10, HOUR_MS);
+        /// How long a dropped app can be recalled, in seconds, unless an operator says otherwise.
+        hold_seconds_for_dropped_app: u64 = 604_800, Number(0, 1 << 32);
         /// The app types that can be created: those that the replica servers have registered.
         app_types: List<String> = List(vec!["counter".to_owned()]), Names;
     }

@@ -331,6 +331,9 @@ impl World<'_> {
             Refusal::TooLarge { .. } => Sometimes::TooLarge,
             Refusal::SessionExpired => Sometimes::SessionExpired,
             Refusal::SequenceOutOfWindow => Sometimes::OutOfWindow,
+            Refusal::Throttled => Sometimes::Throttled,
+            Refusal::Denied => Sometimes::Denied,
+            Refusal::DiskFull => Sometimes::WriteDiskFull,
             _ => return,
         };
         self.tally.note(what);

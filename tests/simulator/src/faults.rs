@@ -75,6 +75,8 @@ impl World<'_> {
             Fault::Resize => self.change_replica_count(),
             Fault::WallJump => self.jump(victim),
             Fault::Drift => self.drift(victim)?,
+            Fault::Env => self.change_envs(),
+            Fault::DiskLow => self.fill_disk(victim),
         }
         Ok(())
     }
@@ -146,7 +148,11 @@ impl World<'_> {
                 self.wake_by(index, self.now);
             }
             self.ease(index)?;
+            self.on_disk_freed(index)?;
             self.start(index)?;
+        }
+        for app in 0..self.apps.len() {
+            self.put(self.now, Happening::ClearEnvs { app });
         }
         self.put(self.now + Duration::from_millis(100), Happening::Visit);
         Ok(())

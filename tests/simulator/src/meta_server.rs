@@ -108,10 +108,6 @@ impl World<'_> {
 
     /// A refusal changes nothing; the core hears of the command all the same.
     fn make_another_durable(&mut self, command: &Command, at: WallTime) {
-        let before = match command {
-            Command::DropApp { name } => self.meta.durable.app_named(name).map(|app| app.info.clone()),
-            _ => None,
-        };
         let lost = match command {
             Command::AcceptLoss { gpid, .. } => self.meta.configuration(*gpid).cloned(),
             _ => None,
@@ -124,7 +120,13 @@ impl World<'_> {
                 let created = self.meta.durable.app_named(name).map(|app| app.info.clone());
                 self.on_app_created(&created.expect("it was just created"));
             }
-            Command::DropApp { .. } => self.on_app_dropped(&before.expect("it was there")),
+            Command::DropApp { .. } => self.tally.note(Sometimes::AppDropped),
+            Command::RecallApp { .. } => self.tally.note(Sometimes::AppRecalled),
+            Command::ChangeEnvs { .. } => self.tally.note(Sometimes::EnvsChanged),
+            Command::ExpireApp { id, .. } => {
+                let info = self.meta.durable.app(*id).expect("it has just expired").info.clone();
+                self.on_app_gone(&info);
+            }
             Command::AcceptLoss { gpid, configuration, cause } => {
                 trace!(self, "meta", "{gpid} -> {configuration}: {cause}");
                 self.tally.note(Sometimes::LossDeclared);

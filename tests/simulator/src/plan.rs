@@ -77,6 +77,7 @@ impl Plan {
             plan.churn(dice);
         }
         plan.add_rarities(&mut Dice::new(seed, 3));
+        plan.faults.extend(faults::draw_later(dice));
         plan
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use replica_core::{Event, Output};
-use words::{Envelope, Gpid, MetaToNode, NodeId, NodeToMeta, Reply};
+use words::{AppId, Envelope, Gpid, MetaToNode, NodeId, NodeToMeta, Reply};
 
 use crate::agenda::Agenda;
 use crate::apps::WantedApp;
@@ -106,8 +106,14 @@ pub(crate) enum Happening {
     StartMeta,
     /// An operator wants an app to exist.
     WantApp { app: usize },
-    /// An operator wants an app to be gone.
+    /// An operator wants an app to be dropped.
     DropApp { app: usize },
+    /// An operator wants a dropped app back.
+    RecallApp { app: usize, id: AppId },
+    /// An operator wants nothing to be set for an app.
+    ClearEnvs { app: usize },
+    /// A disk that was almost full has room again.
+    DiskFreed { machine: usize },
     /// How a disaster goes on.
     Disaster,
     /// Whatever an operator stopped is started.
@@ -287,6 +293,9 @@ impl<'a> World<'a> {
             Happening::StartMeta => self.start_meta(),
             Happening::WantApp { app } => self.on_want_app(app),
             Happening::DropApp { app } => self.on_drop_app(app),
+            Happening::RecallApp { app, id } => self.on_recall_app(app, id),
+            Happening::ClearEnvs { app } => self.on_clear_envs(app),
+            Happening::DiskFreed { machine } => self.on_disk_freed(machine),
             Happening::Disaster => self.on_disaster(),
             Happening::StartStopped => self.start_stopped(),
             Happening::Empty { machine, until } => self.on_empty(machine, until),

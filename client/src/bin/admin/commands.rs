@@ -5,6 +5,9 @@
 
 mod app;
 mod completions;
+mod create;
+mod dropped;
+mod env;
 mod level;
 mod loss;
 mod node;
@@ -22,7 +25,7 @@ use crate::failure::Failure;
 
 /// The commands, grouped as an operator thinks of them: how `admin --help` shows them.
 pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
-    ("Apps", &["apps", "app", "create", "drop", "replicas"]),
+    ("Apps", &["apps", "app", "create", "drop", "recall", "rename", "replicas", "env"]),
     ("Nodes", &["nodes", "node"]),
     ("What the meta server does by itself", &["level", "why", "history"]),
     ("Moving replicas by hand", &["propose", "balance"]),
@@ -35,9 +38,14 @@ pub(crate) enum Command {
     #[command(visible_alias = "ls")]
     Apps(app::Apps),
     App(app::App),
-    Create(app::Create),
-    Drop(app::Drop),
+    Create(create::Create),
+    Drop(dropped::Drop),
+    Recall(dropped::Recall),
+    Rename(app::Rename),
     Replicas(app::Replicas),
+    /// What operators set for an app while it runs
+    #[command(subcommand)]
+    Env(env::Env),
     Nodes(node::Nodes),
     /// One replica server
     #[command(subcommand)]
@@ -61,7 +69,10 @@ impl Command {
             Self::App(command) => command.run(admin).await,
             Self::Create(command) => command.run(admin).await,
             Self::Drop(command) => command.run(admin).await,
+            Self::Recall(command) => command.run(admin).await,
+            Self::Rename(command) => command.run(admin).await,
             Self::Replicas(command) => command.run(admin).await,
+            Self::Env(command) => command.run(admin).await,
             Self::Nodes(command) => command.run(admin).await,
             Self::Node(command) => command.run(admin).await,
             Self::Level(command) => command.run(admin).await,

@@ -3,6 +3,7 @@
 
 mod answer;
 mod ask;
+mod clock;
 mod commands;
 mod failure;
 mod help;

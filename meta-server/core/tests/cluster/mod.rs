@@ -221,7 +221,10 @@ impl Cluster {
                 let nodes: Vec<String> = nodes.iter().map(|address| address.node.to_string()).collect();
                 Some(format!("nodes {}", nodes.join(" ")))
             }
-            MetaToNode::Configuration(c) => Some(format!("{} {}", c.gpid, c.configuration)),
+            MetaToNode::Configuration(c) => {
+                let dropped = if c.terms.dropped { " dropped" } else { "" };
+                Some(format!("{} {}{dropped}", c.gpid, c.configuration))
+            }
             MetaToNode::Command { gpid, ballot, command } => Some(match command {
                 Order::AddSecondary(node) => format!("{gpid} {ballot} add {node}"),
                 Order::Remove(node) => format!("{gpid} {ballot} remove {node}"),
@@ -316,6 +319,7 @@ impl Cluster {
     /// What a replica server would do, without the time that it takes.
     fn obey(&mut self, receiver: NodeId, message: MetaToNode) {
         match message {
+            MetaToNode::Configuration(c) if c.terms.dropped => self.rest(receiver, c.gpid),
             MetaToNode::Configuration(c) => self.take_configuration(receiver, c.gpid, c.configuration),
             MetaToNode::Command { gpid, ballot, command } => {
                 let replica = self.nodes[&receiver].replicas.get(&gpid);
@@ -378,6 +382,14 @@ impl Cluster {
         let Some(session) = self.nodes[&proposer].session.filter(|_| (self.arrives)()) else { return };
         let message = NodeToMeta::Propose(Proposal { gpid, node: proposer, proposed });
         self.meta.step(self.now, MetaEvent::Message { session, message }, &mut self.out);
+    }
+
+    /// Its app was dropped.
+    fn rest(&mut self, receiver: NodeId, gpid: Gpid) {
+        let entry = self.nodes.get_mut(&receiver).expect("it was told");
+        if let Some(report) = entry.replicas.get_mut(&gpid).filter(|report| report.role != RoleName::Error) {
+            report.role = RoleName::Inactive;
+        }
     }
 
     fn take_configuration(&mut self, receiver: NodeId, gpid: Gpid, configuration: Configuration) {

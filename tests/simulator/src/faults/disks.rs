@@ -1,13 +1,29 @@
 //! What befalls disks and what is on them.
 
+use replica_core::Event;
 use words::{Gpid, NodeId};
 
 use crate::ills::Ill;
 use crate::machine::{Loss, Machine, Presence};
+use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
 
 impl World<'_> {
+    /// Less is left than the node wants to have, though all of it can still be written.
+    pub(super) fn fill_disk(&mut self, victim: usize) {
+        self.tally.note(Sometimes::DiskLow);
+        trace!(self, self.machines[victim].disk.node, "finds its disk almost full");
+        self.hand_in(victim, Event::DiskMeasured { capacity: 100, available: 5 });
+        let until = self.now + self.cut_span();
+        self.put(until, Happening::DiskFreed { machine: victim });
+    }
+
+    pub(crate) fn on_disk_freed(&mut self, machine: usize) -> Checked {
+        self.hand_in(machine, Event::DiskMeasured { capacity: 100, available: 50 });
+        Ok(())
+    }
+
     pub(super) fn slow_disk(&mut self, victim: usize) {
         let until = self.now + self.cut_span();
         self.machines[victim].slow_until = until;

@@ -74,7 +74,7 @@ impl World<'_> {
         let app = self.dice.pick(&[APP_NAME, "tally.instance1", "nobody"]).to_owned();
         let request = match self.dice.index(12) {
             0 => AdminRequest::ListNodes,
-            1 => AdminRequest::ListApps,
+            1 => AdminRequest::ListApps { all: true },
             2 => AdminRequest::DescribeApp { name: app },
             // Of that name there is one already, or it can't be.
             3 => AdminRequest::CreateApp {
@@ -83,7 +83,7 @@ impl World<'_> {
                 partition_count: self.dice.pick(&[0, 1, 1_000_000]),
                 replica_count: self.dice.pick(&[0, 1, 3, 100]),
             },
-            4 => AdminRequest::DropApp { name: "nobody".to_owned() },
+            4 => AdminRequest::DropApp { name: "nobody".to_owned(), hold_seconds: None },
             // Without the statement that the others are stopped: always refused.
             5 => AdminRequest::AcceptLoss { gpid, node, others_are_stopped: false },
             6 | 7 => AdminRequest::Balance { gpid, kind: action, from: node, to: other },

@@ -88,7 +88,7 @@ pub(crate) enum Fault {
     LoseAll,
     /// Many strangers come at once, and each opens a session.
     Crowd,
-    /// An operator drops an app, and creates it anew later.
+    /// An operator drops an app, and recalls it or creates it anew later.
     DropApp,
     /// An operator wants another number of replicas.
     Resize,
@@ -96,6 +96,10 @@ pub(crate) enum Fault {
     WallJump,
     /// A clock's rate changes, within the bound.
     Drift,
+    /// An operator sets something for an app.
+    Env,
+    /// A node finds its disk almost full.
+    DiskLow,
 }
 
 /// A kind of trouble, and the mean time between two in milliseconds: from, to.
@@ -177,6 +181,14 @@ pub(super) fn draw(dice: &mut Dice) -> Vec<(Fault, Duration)> {
         .iter()
         .flat_map(|kinds| draw_from(dice, kinds, likely))
         .collect()
+}
+
+/// Kinds that came later, drawn after all else, so that what a seed decided before stays.
+const LATER: &[Kind] = &[(Fault::Env, 500, 4_000), (Fault::DiskLow, 1_500, 8_000)];
+
+pub(super) fn draw_later(dice: &mut Dice) -> Vec<(Fault, Duration)> {
+    let likely = dice.pick(&[0, 200, 500]);
+    draw_from(dice, LATER, likely)
 }
 
 /// So many in a thousand of these kinds.

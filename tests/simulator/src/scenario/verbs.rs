@@ -103,7 +103,10 @@ impl World<'_> {
                 let request = AdminRequest::SetReplicaCount { name: APP_NAME.to_owned(), count: *count };
                 self.administrate(request, false)
             }
-            Statement::Drop => self.administrate(AdminRequest::DropApp { name: APP_NAME.to_owned() }, false),
+            Statement::Drop => self.administrate(
+                AdminRequest::DropApp { name: APP_NAME.to_owned(), hold_seconds: Some(0) },
+                false,
+            ),
             Statement::Tell { machine, command, ballot } => {
                 let index = self.running(*machine)?;
                 let (ballot, command) = (*ballot, *command);

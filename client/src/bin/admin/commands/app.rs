@@ -1,23 +1,17 @@
 //! The apps.
 
-use std::time::Duration;
-
 use clap::Args;
 use client::meta::MetaError;
 use proto::pb;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::level::loudly;
 use crate::answer::{Answer, table};
 use crate::ask::Admin;
+use crate::clock::utc;
 use crate::failure::Failure;
 use crate::names::{Names, gpid};
 use crate::watch::Watch;
-
-/// How long a new app's partitions may take to get their primaries.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(60);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 pub(crate) const INFO: [&str; 5] = ["app_id", "name", "app_type", "partition_count", "replica_count"];
 
@@ -26,6 +20,7 @@ pub(crate) const INFO: [&str; 5] = ["app_id", "name", "app_type", "partition_cou
 #[command(after_help = "\
 Examples:
   admin apps
+  admin apps --all
   admin apps --watch
 
 Fields of --json, a list of:
@@ -35,22 +30,34 @@ Fields of --json, a list of:
   partition_count  how many partitions it has
   replica_count    how many replicas each shall have
   healthy          partitions with all the replicas that they shall have, alive
-  readable         partitions with a live primary")]
+  readable         partitions with a live primary
+  expires_ms       null, or for one that was dropped: until when it can be recalled, in milliseconds since 1970")]
 pub(crate) struct Apps {
+    /// With those that were dropped and can be recalled
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     pub(crate) watch: Watch,
 }
 
 impl Apps {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let reply = list_apps(admin).await?;
-        let rows = reply.apps.into_iter().map(|status| {
+        let reply = list_apps(admin, self.all).await?;
+        let row = |status: pb::AppStatus| {
             let mut row = info(status.app.as_ref());
             row["healthy"] = status.healthy.into();
             row["readable"] = status.readable.into();
+            row["expires_ms"] = status.expires_ms.into();
             row
-        });
-        let answer = Answer::list(rows.collect(), &[&INFO[..], &["healthy", "readable"]].concat());
+        };
+        let rows: Vec<Value> = reply.apps.into_iter().map(row).collect();
+        let mut shown = rows.clone();
+        for row in &mut shown {
+            row["dropped, until"] = row["expires_ms"].as_u64().map(utc).into();
+        }
+        let more: &[&str] = if self.all { &["dropped, until"] } else { &[] };
+        let columns = [&INFO[..], &["healthy", "readable"], more].concat();
+        let answer = Answer::new(rows.into(), table(&shown, &columns));
         Ok(loudly(answer, reply.level.as_ref()))
     }
 }
@@ -106,97 +113,6 @@ impl App {
     }
 }
 
-/// Create an app, and wait until each of its partitions has a primary
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  admin create scores.instance0 --type counter --partitions 8 --replicas 3
-
-Fields of --json:
-  app_id           its number, never used again
-  name             its name
-  app_type         what the replica servers run for it
-  partition_count  how many partitions it has
-  replica_count    how many replicas each shall have")]
-pub(crate) struct Create {
-    /// Its name, not that of another app: a-z, 0-9 and `._-`
-    name: String,
-    /// The app type, which the replica servers must have registered
-    #[arg(long = "type", value_name = "TYPE")]
-    app_type: String,
-    /// How many partitions, for good
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    partitions: u32,
-    /// How many replicas of each, 1 to 9
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    replicas: u32,
-    /// Don't wait
-    #[arg(long)]
-    no_wait: bool,
-}
-
-impl Create {
-    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let request = pb::CreateAppRequest {
-            name: self.name.clone(),
-            app_type: self.app_type.clone(),
-            partition_count: self.partitions,
-            replica_count: self.replicas,
-        };
-        let reply = admin.ask(async |mut admin| admin.create_app(request.clone()).await).await?;
-        let app = reply.app.unwrap_or_default();
-        if !self.no_wait {
-            wait_for_primaries(admin, &self.name).await?;
-        }
-        Ok(Answer::new(info(Some(&app)), format!("created app {} `{}`", app.app_id, app.name)))
-    }
-}
-
-/// Returns when each partition of the app has a primary.
-async fn wait_for_primaries(admin: &Admin, name: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + CREATE_TIMEOUT;
-    loop {
-        let app = describe(admin, name).await?;
-        let led = app.partitions.iter().filter(|partition| has_primary(partition)).count();
-        if led == app.partitions.len() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let (all, waited) = (app.partitions.len(), CREATE_TIMEOUT.as_secs());
-            return Err(Failure::NotYet(format!(
-                "`{name}` is created, but only {led} of its {all} partitions have a primary after {waited} s: \
-                 `admin nodes` shows which servers are there"
-            )));
-        }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
-    }
-}
-
-fn has_primary(partition: &pb::PartitionStatus) -> bool {
-    partition.configuration.as_ref().is_some_and(|configuration| !configuration.primary.is_empty())
-}
-
-/// Delete an app and its data
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  admin drop scores.instance0
-
-Fields of --json:
-  dropped  the app's name")]
-pub(crate) struct Drop {
-    /// The app's name
-    name: String,
-}
-
-impl Drop {
-    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let request = pb::DropAppRequest { name: self.name.clone() };
-        admin.ask(async |mut admin| admin.drop_app(request.clone()).await).await?;
-        Ok(Answer::said("dropped", &self.name))
-    }
-}
-
 /// Give each partition of an app so many replicas
 ///
 /// Secondaries are added, one at a time, or those that are worst placed are removed; a primary stays.
@@ -223,9 +139,34 @@ impl Replicas {
     }
 }
 
-/// All apps.
-pub(crate) async fn list_apps(admin: &Admin) -> Result<pb::ListAppsReply, MetaError> {
-    admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest {}).await).await
+/// Call an app otherwise; its number and its data stay
+///
+/// Clients that have it open go on. Whoever looks for the old name is told the new one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin rename scores.instance0 results.instance0
+
+Fields of --json:
+  accepted  what is so now, for people")]
+pub(crate) struct Rename {
+    /// The app's name
+    name: String,
+    /// Its new name, not that of another app: a-z, 0-9 and `._-`
+    new_name: String,
+}
+
+impl Rename {
+    pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let request = pb::RenameAppRequest { name: self.name.clone(), new_name: self.new_name.clone() };
+        let reply = admin.ask(async |mut admin| admin.rename_app(request.clone()).await).await?;
+        Ok(Answer::said("accepted", &reply.accepted))
+    }
+}
+
+/// All apps that are there, and with `all` those that can be recalled.
+pub(crate) async fn list_apps(admin: &Admin, all: bool) -> Result<pb::ListAppsReply, MetaError> {
+    admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest { all }).await).await
 }
 
 /// One app with its partitions.
@@ -319,7 +260,7 @@ mod tests {
                 pb::PartitionStatus::default(),
             ],
             nodes: vec![node(1), node(2)],
-            level: None,
+            ..Default::default()
         };
         let rows: Value = serde_json::from_str(&with_partitions(&reply).show(true)).unwrap();
         let first = &rows["partitions"][0];

@@ -171,7 +171,7 @@ impl Show {
     async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let node = find(admin, &self.node).await?;
         let mut rows = vec![];
-        for app in list_apps(admin).await?.apps.into_iter().filter_map(|status| status.app) {
+        for app in list_apps(admin, false).await?.apps.into_iter().filter_map(|status| status.app) {
             for partition in describe(admin, &app.name).await?.partitions {
                 let held = partition.replicas.iter().filter(|replica| replica.node == node.node);
                 rows.extend(held.map(|replica| {
