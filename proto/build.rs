@@ -6,7 +6,8 @@ use std::path::Path;
 
 use prost::Message;
 
-const FILES: [&str; 5] = ["words.proto", "client.proto", "peer.proto", "meta.proto", "admin.proto"];
+const FILES: [&str; 6] =
+    ["words.proto", "client.proto", "peer.proto", "meta.proto", "raft.proto", "admin.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

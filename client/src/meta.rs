@@ -1,24 +1,47 @@
 //! How a client reaches the meta server.
 
 use std::error::Error;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use proto::pb::meta_client::MetaClient;
+use proto::pb::raft_client::RaftClient;
 use proto::{Malformed, pb};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use words::{AppId, AppInfo, Configuration, NodeAddress};
 
-/// A meta server that does not answer within this is passed over.
+use crate::backoff::jittered;
+
+/// A meta server that does not say who it is within this is passed over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The meta servers, of which any that answers will do.
+/// How long a query goes on while the meta servers elect one that leads.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Between two rounds of questions while they do.
+const BETWEEN_ROUNDS: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(60);
+
+/// The most addresses that are known at once: those of the settings, and of those that led since.
+const MOST_SERVERS: usize = 16;
+
+/// The meta servers. Questions go to the one that leads, and some of them to any.
 #[derive(Debug)]
 pub struct MetaServers {
-    servers: Vec<(String, Channel)>,
+    servers: Mutex<Vec<(String, Channel)>>,
     /// The one that answered last: tried first.
     preferred: AtomicUsize,
+}
+
+/// Whether a request may be made again if it is not known what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It only reads.
+    Always,
+    /// It changes something.
+    IfNotDone,
 }
 
 /// An address in the settings is no address.
@@ -63,15 +86,8 @@ impl MetaServers {
     /// # Errors
     /// If one of them is no `host:port`.
     pub fn new(addresses: &[String]) -> Result<Self, BadAddress> {
-        let connect = |address: &String| {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                .map_err(|_| BadAddress { address: address.clone() })?
-                .tcp_nodelay(true)
-                .connect_timeout(ANSWER_TIMEOUT);
-            Ok((address.clone(), endpoint.connect_lazy()))
-        };
-        let servers = addresses.iter().map(connect).collect::<Result<_, _>>()?;
-        Ok(Self { servers, preferred: AtomicUsize::new(0) })
+        let servers = addresses.iter().map(|address| connect(address)).collect::<Result<_, _>>()?;
+        Ok(Self { servers: Mutex::new(servers), preferred: AtomicUsize::new(0) })
     }
 
     /// The configuration of the app of that name.
@@ -95,38 +111,107 @@ impl MetaServers {
             let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: id.0 };
             async move { MetaClient::new(channel).query_configuration(request).await }
         };
-        let reply = self.ask(ANSWER_TIMEOUT, ask).await?;
+        let reply = self.ask(QUERY_TIMEOUT, Repeat::Always, ask).await?;
         AppConfiguration::try_from(reply).map_err(|malformed| MetaError::Refused(malformed.to_string()))
     }
 
-    /// Asks the servers in turn, from the preferred one on, until one is reached. Each has `timeout`.
+    /// Asks the servers in turn, from the preferred one on and as they name the one that leads, until one answers.
     ///
     /// # Errors
-    /// What the one that was reached says, or that none was.
-    pub async fn ask<R, F>(&self, timeout: Duration, request: impl Fn(Channel) -> F) -> Result<R, MetaError>
+    /// What the one that answered says, or that none did.
+    pub async fn ask<R, F>(
+        &self,
+        timeout: Duration,
+        repeat: Repeat,
+        request: impl Fn(Channel) -> F,
+    ) -> Result<R, MetaError>
     where
         F: Future<Output = Result<tonic::Response<R>, Status>>,
     {
-        let preferred = self.preferred.load(Ordering::Relaxed);
+        let deadline = Instant::now() + timeout;
+        let mut turn = self.preferred.load(Ordering::Relaxed);
         let mut last = MetaError::Unreachable("no meta server is configured: set `meta_servers`".into());
-        for index in (0..self.servers.len()).map(|offset| (preferred + offset) % self.servers.len()) {
-            let (address, channel) = &self.servers[index];
-            let answer = tokio::time::timeout(timeout, request(channel.clone())).await;
+        // Asked in this round; and whether one of them answered, if only that it does not lead.
+        let (mut asked, mut is_somebody_there) = (vec![], false);
+        while let Some((index, address, channel)) = self.server(turn) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let has_others = self.count() > 1;
+            let patience = if has_others && repeat == Repeat::Always { left / 2 } else { left };
+            let ask = async {
+                // What changes something goes to a server that is there: it can't be taken back.
+                if has_others && repeat == Repeat::IfNotDone {
+                    probe(channel.clone()).await?;
+                }
+                request(channel).await
+            };
+            let answer = tokio::time::timeout(patience, ask).await;
             let status = match answer {
                 Ok(Ok(reply)) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(reply.into_inner());
                 }
                 Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded(format!("no answer in {} ms", timeout.as_millis())),
+                Err(_) => Status::deadline_exceeded(format!("no answer in {} ms", patience.as_millis())),
             };
-            last = explain(address, &status);
-            if !matches!(last, MetaError::Unreachable(_)) {
-                break;
+            asked.push(index);
+            turn = index + 1;
+            if let Some(leader) = status.metadata().get(proto::LEADER_KEY) {
+                is_somebody_there = true;
+                last = MetaError::Unreachable(status.message().to_owned());
+                let named = leader.to_str().ok().and_then(|leader| self.place_of(leader));
+                turn = named.filter(|named| !asked.contains(named)).unwrap_or(turn);
+            } else {
+                last = explain(&address, &status);
+                let is_over = !matches!(last, MetaError::Unreachable(_));
+                if is_over || repeat == Repeat::IfNotDone && was_perhaps_sent(&status) {
+                    break;
+                }
+            }
+            if asked.len() >= self.count() {
+                if !is_somebody_there || Instant::now() >= deadline {
+                    break;
+                }
+                asked.clear();
+                tokio::time::sleep(jittered(BETWEEN_ROUNDS)).await;
             }
         }
         Err(last)
     }
+
+    fn known(&self) -> MutexGuard<'_, Vec<(String, Channel)>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        self.known().len()
+    }
+
+    /// The server whose turn it is; `None` if there is none at all.
+    fn server(&self, turn: usize) -> Option<(usize, String, Channel)> {
+        let known = self.known();
+        let index = turn.checked_rem(known.len())?;
+        let (address, channel) = known[index].clone();
+        Some((index, address, channel))
+    }
+
+    /// Where the server at an address is among those known. It becomes known if it was not.
+    fn place_of(&self, address: &str) -> Option<usize> {
+        let mut known = self.known();
+        let place = known.iter().position(|(other, _)| other == address);
+        if place.is_some() || address.is_empty() || known.len() >= MOST_SERVERS {
+            return place;
+        }
+        known.push(connect(address).ok()?);
+        Some(known.len() - 1)
+    }
+}
+
+fn connect(address: &str) -> Result<(String, Channel), BadAddress> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| BadAddress { address: address.to_owned() })?
+        .tcp_nodelay(true)
+        .connect_timeout(ANSWER_TIMEOUT);
+    Ok((address.to_owned(), endpoint.connect_lazy()))
 }
 
 /// A status in words that say what to do.
@@ -142,8 +227,35 @@ fn explain(address: &str, status: &Status) -> MetaError {
                  Start it with `meta-server --config config.ini --name meta1`"
             ))
         }
+        // It lost its lead before it knew whether the change was made.
+        Code::Aborted => MetaError::Unreachable(message),
         _ => MetaError::Refused(message),
     }
+}
+
+/// Whether somebody answers at all. If not, the error is the one of a server that can't be connected to.
+async fn probe(channel: Channel) -> Result<(), Status> {
+    let who = pb::IntroduceRequest::default();
+    match tokio::time::timeout(ANSWER_TIMEOUT, RaftClient::new(channel).introduce(who)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(status)) => Err(Status::from_error(Box::new(tonic::ConnectError(Box::new(status))))),
+        Err(_) => {
+            let silence = format!("no answer in {} ms", ANSWER_TIMEOUT.as_millis());
+            Err(Status::from_error(Box::new(tonic::ConnectError(silence.into()))))
+        }
+    }
+}
+
+/// Whether the server may have got the request: unless there was no connection at all, it may.
+fn was_perhaps_sent(status: &Status) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return false;
+        }
+        cause = error.source();
+    }
+    true
 }
 
 /// The innermost cause of an error, which is what a person wants to know: "Connection refused".

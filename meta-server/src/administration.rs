@@ -237,6 +237,34 @@ impl Admin for Services {
         let pb::RecoverRequest { leave_out, others_are_stopped } = request.into_inner();
         self.accepted(AdminRequest::Recover { leave_out, others_are_stopped }).await
     }
+
+    /// Served by any meta server: when none leads, this is what shows why.
+    async fn list_meta_servers(
+        &self,
+        _: Request<pb::ListMetaServersRequest>,
+    ) -> Result<Response<pb::ListMetaServersReply>, Status> {
+        Ok(Response::new(pb::ListMetaServersReply { servers: self.members.list().await }))
+    }
+
+    async fn add_meta_server(
+        &self,
+        request: Request<pb::AddMetaServerRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::AddMetaServerRequest { name, address } = request.into_inner();
+        self.leads().await?;
+        let accepted = self.members.add(&name, &address).await?;
+        Ok(Response::new(pb::ProposeReply { accepted }))
+    }
+
+    async fn remove_meta_server(
+        &self,
+        request: Request<pb::RemoveMetaServerRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::RemoveMetaServerRequest { name } = request.into_inner();
+        self.leads().await?;
+        let accepted = self.members.remove(&name).await?;
+        Ok(Response::new(pb::ProposeReply { accepted }))
+    }
 }
 
 impl Services {

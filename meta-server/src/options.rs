@@ -4,19 +4,41 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meta_core::MetaSettings;
-use settings::{Settings, SettingsError};
+use settings::{Server, Settings, SettingsError};
 
 /// What a meta server needs to know to run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Its name in `config.ini`.
     pub name: String,
+    /// Where the others reach it, as `host:port`.
+    pub address: String,
     /// Where it keeps its state; made if it is not there.
     pub data_dir: PathBuf,
     /// What it decides by.
     pub settings: MetaSettings,
     /// The app that it creates when it starts for the first time.
     pub first_app: Option<FirstApp>,
+    /// All meta servers of `config.ini`, this one among them. They found the cluster together; afterwards the
+    /// members are what operators made of them, and these are only whom to ask.
+    pub servers: Vec<Server>,
+    /// When meta servers hear of each other.
+    pub timers: Timers,
+}
+
+/// How soon a meta server that leads is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// Between two signs of life of the one that leads.
+    pub heartbeat: Duration,
+    /// It is followed for so long after each; then another one is elected within once more that time.
+    pub election_timeout: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_millis(150), election_timeout: Duration::from_millis(500) }
+    }
 }
 
 /// An app to create.
@@ -48,10 +70,26 @@ impl Options {
         });
         Ok(Self {
             name: server.name,
+            address: server.address,
             data_dir: settings.data_dir(name),
             settings: meta_settings(settings),
             first_app,
+            servers: settings.meta_servers(),
+            timers: Timers {
+                heartbeat: Duration::from_millis(settings.meta_server.raft_heartbeat_ms),
+                election_timeout: Duration::from_millis(settings.meta_server.election_timeout_ms),
+            },
         })
+    }
+
+    /// The same as the only meta server.
+    ///
+    /// # Errors
+    /// If the settings name no such meta server.
+    pub fn alone(settings: &Settings, name: &str) -> Result<Self, SettingsError> {
+        let mut options = Self::from_settings(settings, name)?;
+        options.servers.retain(|server| server.name == name);
+        Ok(options)
     }
 }
 

@@ -1,27 +1,29 @@
-//! The one task that owns the core.
-//!
-//! It takes inputs as they queued, steps the core with each, has its commands made durable, and only then hands
-//! out what the core owes.
+//! The one task that decides. It knows whether this meta server leads, and if it does, owns the core ([`Leader`]),
+//! takes inputs as they queued, and hands out what the core owes.
 
-use std::collections::BTreeMap;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meta_core::{
-    AdminReply, AdminRequest, AdminToken, AppRoute, Change, Command, MetaCore, MetaEvent, MetaOutput,
-    MetaSettings, MetaState, SessionId, WallTime,
-};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
-use tracing::{debug, info, warn};
-use words::{AppId, MetaToNode, NodeToMeta};
+use meta_core::{AdminReply, AdminRequest, MetaSettings, SessionId};
+use openraft::error::{Fatal, RaftError};
+use openraft::{LeaderId, ServerState};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+use words::{MetaToNode, NodeToMeta, Time};
 
-use crate::clock::{now, wall_time};
+use crate::clock::now;
+use crate::leader::{Leader, Writing, Written, write};
 use crate::options::FirstApp;
-use crate::storage::{Storage, StorageError};
+use crate::raft::machine::{Committed, View};
+use crate::raft::membership::Members;
+use crate::raft::{Batch, MemberId, Metrics, Raft};
 
-/// Inputs taken in before what they lead to is made durable together.
-const BATCH: usize = 256;
+/// Why Raft ended.
+pub(crate) type Ended = Box<Fatal<MemberId>>;
+
+/// Inputs taken in before what they lead to is carried out.
+const INPUTS: usize = 256;
 
 /// What the services hand to the owner.
 #[derive(Debug)]
@@ -49,176 +51,235 @@ pub(crate) enum Input {
     Admin {
         /// What.
         request: AdminRequest,
-        /// Where the answer goes.
+        /// Where the answer goes. Dropped if this server does not lead, or not any more.
         reply: oneshot::Sender<AdminReply>,
-    },
-    /// A client asks where an app's partitions are.
-    Query {
-        /// The app's name.
-        app_name: String,
-        /// Its number, if the client knows it already; else 0.
-        app_id: AppId,
-        /// Where the answer goes: where they are, or why there is no such app.
-        reply: oneshot::Sender<Result<AppRoute, String>>,
     },
 }
 
-/// The core and what its output goes to.
+/// Who leads, as far as this server knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// This one, and it serves.
+    Leads,
+    /// The one at this address.
+    Follows(String),
+    /// Nobody yet, or this one does not serve yet.
+    Unknown,
+}
+
+/// What this server is to the others.
+enum Role {
+    Follower,
+    /// Elected. It waits until an entry of its own term is committed and applied: with it all that was committed
+    /// before is, and a majority has confirmed that it leads.
+    Elected(LeaderId<MemberId>, Writing),
+    Leader(Box<Leader>),
+}
+
+/// The task's state.
 pub(crate) struct Owner {
-    core: MetaCore,
-    storage: Arc<Storage>,
-    /// What storage holds. The core's own copy changes only by what comes back as committed; later that is what
-    /// Raft hands back, and this is its state machine.
-    durable: MetaState,
-    sessions: BTreeMap<SessionId, mpsc::Sender<Vec<MetaToNode>>>,
-    waiting: BTreeMap<AdminToken, oneshot::Sender<AdminReply>>,
-    next_token: AdminToken,
-    out: MetaOutput,
+    raft: Raft,
+    metrics: watch::Receiver<Metrics>,
+    /// They are new: what they say of times counts from now.
+    has_news: bool,
+    view: watch::Receiver<View>,
+    committed: mpsc::Receiver<Committed>,
+    settings: MetaSettings,
+    first_app: Option<FirstApp>,
+    /// For how long it leads after a majority was heard last: no longer than the others follow it.
+    lease: Duration,
+    /// When a majority was heard last.
+    confirmed: Time,
+    /// When it was last seen to that.
+    looked: Time,
+    members: Arc<Members>,
+    role: Role,
+    standing: watch::Sender<Standing>,
 }
 
 impl Owner {
     pub(crate) fn new(
-        storage: Storage,
-        state: MetaState,
+        raft: Raft,
+        view: watch::Receiver<View>,
+        committed: mpsc::Receiver<Committed>,
         settings: MetaSettings,
         first_app: Option<FirstApp>,
-    ) -> Self {
-        let mut owner = Self {
-            core: MetaCore::new(state.clone(), settings, now()),
-            storage: Arc::new(storage),
-            durable: state,
-            sessions: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            next_token: 0,
-            out: MetaOutput::default(),
+        lease: Duration,
+        members: Arc<Members>,
+    ) -> (Self, watch::Receiver<Standing>) {
+        let (standing, known) = watch::channel(Standing::Unknown);
+        let metrics = raft.metrics();
+        let owner = Self {
+            raft,
+            metrics,
+            has_news: true,
+            view,
+            committed,
+            settings,
+            first_app,
+            lease,
+            members,
+            confirmed: Time(0),
+            looked: now(),
+            role: Role::Follower,
+            standing,
         };
-        if let Some(app) = first_app.filter(|_| owner.durable.apps().next().is_none()) {
-            owner.create_first_app(app);
-        }
-        owner
+        (owner, known)
     }
 
-    fn create_first_app(&mut self, FirstApp { name, app_type, partition_count, replica_count }: FirstApp) {
-        let (reply, outcome) = oneshot::channel();
-        let request =
-            AdminRequest::CreateFirstApp { name: name.clone(), app_type, partition_count, replica_count };
-        self.take(Input::Admin { request, reply });
-        tokio::spawn(async move {
-            if let Ok(AdminReply::Refused(refusal)) = outcome.await {
-                warn!("the app `{name}` of [replication.app] is not created: {}", refusal.message);
-            }
-        });
-    }
-
-    /// Runs until the state can't be made durable any more.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> StorageError {
+    /// Runs until Raft ends, which it does only if its log or state can't be made durable.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Ended {
         loop {
-            if let Err(error) = self.settle().await {
-                return error;
+            if let Err(ended) = self.look() {
+                return ended;
             }
+            let due = self.until_due();
             tokio::select! {
-                Some(input) = inputs.recv() => self.take(input),
-                () = tokio::time::sleep(self.until_due()) => {}
-            }
-            for _ in 1..BATCH {
-                let Ok(input) = inputs.try_recv() else { break };
-                self.take(input);
-            }
-            // Under a constant load nothing would be due otherwise.
-            if self.until_due().is_zero() {
-                self.step(MetaEvent::Tick);
+                biased;
+                Some(committed) = self.committed.recv() => self.take_committed(committed),
+                written = under_way(&mut self.role) => {
+                    if let Err(ended) = self.written(written) {
+                        return ended;
+                    }
+                }
+                changed = self.metrics.changed() => match changed {
+                    Ok(()) => self.has_news = true,
+                    Err(_) => return Ended::new(Fatal::Stopped),
+                },
+                Some(input) = inputs.recv() => self.take(input, &mut inputs),
+                () = tokio::time::sleep(due) => {}
             }
         }
     }
 
     fn until_due(&self) -> Duration {
-        self.core.deadline() - now()
-    }
-
-    fn step(&mut self, event: MetaEvent) {
-        self.core.step(now(), event, &mut self.out);
-    }
-
-    fn take(&mut self, input: Input) {
-        match input {
-            Input::SessionOpened { session, outbound } => {
-                self.sessions.insert(session, outbound);
-                self.step(MetaEvent::SessionOpened { session });
-            }
-            Input::SessionClosed { session } => self.close(session),
-            Input::Message { session, message } => self.step(MetaEvent::Message { session, message }),
-            Input::Admin { request, reply } => {
-                let token = self.next_token;
-                self.next_token += 1;
-                self.waiting.insert(token, reply);
-                self.step(MetaEvent::Admin { token, request });
-            }
-            Input::Query { app_name, app_id, reply } => {
-                let _ = reply.send(self.core.query(&app_name, app_id));
-            }
+        match &self.role {
+            Role::Leader(leader) => leader.until_due().min(self.confirmed + self.lease - now()),
+            Role::Follower | Role::Elected(..) => Duration::MAX,
         }
     }
 
-    fn close(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
-        self.step(MetaEvent::SessionClosed { session });
+    /// Sees whether this server leads, or has ceased to, and carries out what it owes.
+    fn look(&mut self) -> Result<(), Ended> {
+        self.has_news |= self.metrics.has_changed().map_err(|_| Fatal::Stopped)?;
+        let metrics = self.metrics.borrow_and_update().clone();
+        metrics.running_state.clone()?;
+        let term = *metrics.vote.leader_id();
+        let leads = metrics.state == ServerState::Leader && self.is_followed(&metrics);
+        match &self.role {
+            Role::Leader(leader) if !leads || leader.term() != term => self.step_down(),
+            Role::Elected(elected, _) if !leads || *elected != term => self.role = Role::Follower,
+            _ => {}
+        }
+        if leads && matches!(self.role, Role::Follower) {
+            self.role = Role::Elected(term, write(&self.raft, Batch::default()));
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.tick();
+            leader.settle(&self.raft);
+        }
+        self.publish(&metrics);
+        Ok(())
     }
 
-    /// Carries out what the core owes, in the order of its contract.
-    async fn settle(&mut self) -> Result<(), StorageError> {
-        loop {
-            while !self.out.commit.is_empty() {
-                let commands = std::mem::take(&mut self.out.commit);
-                let at = wall_time();
-                self.make_durable(&commands, at).await?;
-                for command in commands {
-                    self.step(MetaEvent::Committed { command, at });
+    /// Whether the others still follow this one, if they do at all. It can have been cut off from them, or asleep,
+    /// and they may have elected another one since.
+    fn is_followed(&mut self, metrics: &Metrics) -> bool {
+        let now = now();
+        let slept = now.since(std::mem::replace(&mut self.looked, now)) > self.lease;
+        if metrics.membership_config.membership().voter_ids().eq([metrics.id]) {
+            self.confirmed = Time::NEVER;
+            return true;
+        }
+        if slept && matches!(self.role, Role::Leader(_)) {
+            // What is known of the others may be from before. To serve on it has to hear from a majority.
+            self.step_down();
+        }
+        if std::mem::take(&mut self.has_news)
+            && let Some(ago) = metrics.millis_since_quorum_ack
+        {
+            self.confirmed = Time(now.0.saturating_sub(ago.saturating_mul(1_000_000)));
+        }
+        self.confirmed + self.lease > now
+    }
+
+    fn step_down(&mut self) {
+        warn!("this meta server does not lead any more");
+        self.role = Role::Follower;
+    }
+
+    fn publish(&self, metrics: &Metrics) {
+        let leader = metrics.current_leader.filter(|leader| *leader != metrics.id);
+        let address = leader.and_then(|leader| {
+            metrics.membership_config.membership().get_node(&leader).map(|member| member.address.clone())
+        });
+        let standing = match (&self.role, address) {
+            (Role::Leader(leader), _) if leader.is_ready() => Standing::Leads,
+            (_, Some(address)) => Standing::Follows(address),
+            (_, None) => Standing::Unknown,
+        };
+        self.standing.send_if_modified(|known| {
+            let is_new = *known != standing;
+            *known = standing;
+            is_new
+        });
+    }
+
+    fn take(&mut self, input: Input, inputs: &mut mpsc::Receiver<Input>) {
+        // Without a leader an input is dropped, and with it what would tell its sender more.
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.take(input);
+        for _ in 1..INPUTS {
+            let Ok(input) = inputs.try_recv() else { break };
+            leader.take(input);
+        }
+    }
+
+    fn take_committed(&mut self, committed: Committed) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.term() == committed.log_id.leader_id {
+            leader.committed(committed);
+        } else {
+            // Another one led meanwhile, and what waits here may have been answered there.
+            self.step_down();
+        }
+    }
+
+    fn written(&mut self, written: Written) -> Result<(), Ended> {
+        match written {
+            Err(RaftError::Fatal(fatal)) => return Err(fatal.into()),
+            Err(RaftError::APIError(error)) => {
+                info!("not committed: {error}");
+                self.role = Role::Follower;
+            }
+            Ok(()) => match &mut self.role {
+                Role::Leader(leader) => leader.writing = None,
+                Role::Elected(term, _) => {
+                    info!(term = term.term, "this meta server leads");
+                    let first_app = self.first_app.clone();
+                    let leader = Leader::new(*term, &self.view.borrow(), self.settings.clone(), first_app);
+                    self.role = Role::Leader(Box::new(leader));
+                    let members = Arc::clone(&self.members);
+                    tokio::spawn(async move { members.finish_change().await });
                 }
-            }
-            for (token, reply) in self.out.replies.drain(..) {
-                if let Some(waiting) = self.waiting.remove(&token) {
-                    let _ = waiting.send(reply);
-                }
-            }
-            if self.out.send.is_empty() {
-                return Ok(());
-            }
-            self.send();
+                Role::Follower => {}
+            },
         }
-    }
-
-    async fn make_durable(&mut self, commands: &[Command], at: WallTime) -> Result<(), StorageError> {
-        let mut changes: Vec<Change> = vec![];
-        for command in commands {
-            match self.durable.apply(command, at) {
-                Ok(changed) => {
-                    narrate(&self.durable, command);
-                    changes.extend(changed);
-                }
-                Err(refused) => debug!("refused: {refused}"),
-            }
-        }
-        let storage = Arc::clone(&self.storage);
-        spawn_blocking(move || storage.write(&changes)).await.expect("a write to storage does not panic")
-    }
-
-    /// One batch for each session. A node that does not take its messages loses its session; in the next one it
-    /// is told everything again.
-    fn send(&mut self) {
-        let mut batches: BTreeMap<SessionId, Vec<MetaToNode>> = BTreeMap::new();
-        for (session, message) in std::mem::take(&mut self.out.send) {
-            batches.entry(session).or_default().push(message);
-        }
-        for (session, batch) in batches {
-            let Some(outbound) = self.sessions.get(&session) else { continue };
-            if outbound.try_send(batch).is_err() {
-                warn!(session, "a node does not take its messages; its session is closed");
-                self.close(session);
-            }
-        }
+        Ok(())
     }
 }
 
-fn narrate(state: &MetaState, command: &Command) {
-    info!("{}", state.with_names(&command.told()));
+/// Completes when what is being committed is.
+fn under_way(role: &mut Role) -> impl Future<Output = Written> {
+    let writing = match role {
+        Role::Elected(_, writing) => Some(writing),
+        Role::Leader(leader) => leader.writing.as_mut(),
+        Role::Follower => None,
+    };
+    async move {
+        match writing {
+            Some(writing) => writing.await,
+            None => pending().await,
+        }
+    }
 }

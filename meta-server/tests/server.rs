@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meta_server::{FirstApp, Options, ServeError, StorageError, run};
+use meta_server::{FirstApp, Options, ServeError, StorageError, Timers, run};
 use proto::pb::admin_client::AdminClient;
 use proto::pb::meta_client::MetaClient;
 use proto::pb::{self, meta_to_node, node_to_meta};
@@ -24,7 +24,10 @@ struct Server {
 
 fn options(directory: &std::path::Path, first_app: Option<FirstApp>) -> Options {
     let settings = meta_core::MetaSettings::default();
-    Options { name: "meta1".to_owned(), data_dir: directory.join("meta1"), settings, first_app }
+    let (name, address) = ("meta1".to_owned(), "127.0.0.1:0".to_owned());
+    let servers = vec![settings::Server { name: name.clone(), address: address.clone() }];
+    let (data_dir, timers) = (directory.join("meta1"), Timers::default());
+    Options { name, address, data_dir, settings, first_app, servers, timers }
 }
 
 impl Server {
@@ -36,6 +39,24 @@ impl Server {
             let _ = stopped.await;
         }));
         Self { address, stop, task }
+    }
+
+    /// One that was killed in this process takes a moment to let go of its directory.
+    async fn start_after_a_kill(options: Options) -> Self {
+        loop {
+            let server = Self::start(options.clone()).await;
+            let address = server.address.clone();
+            let connected = Channel::from_shared(address).expect("an address").connect().await;
+            if let Ok(channel) = connected
+                && MetaClient::new(channel).query_configuration(query("a")).await.is_ok()
+            {
+                return server;
+            }
+            match tokio::time::timeout(PATIENCE, server.task).await.expect("it ends").expect("no panic") {
+                Err(ServeError::Storage(StorageError::InUse(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     async fn channel(&self) -> Channel {
@@ -93,10 +114,13 @@ fn create(name: &str, app_type: &str, partition_count: u32) -> pb::CreateAppRequ
     pb::CreateAppRequest { name, app_type, partition_count, replica_count: 1 }
 }
 
+fn query(app_name: &str) -> pb::QueryConfigurationRequest {
+    pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: 0 }
+}
+
 async fn route(server: &Server, app_name: &str) -> pb::QueryConfigurationReply {
-    let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: 0 };
     MetaClient::new(server.channel().await)
-        .query_configuration(request)
+        .query_configuration(query(app_name))
         .await
         .expect("it is there")
         .into_inner()
@@ -149,7 +173,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     let before = route(&server, "a").await;
     server.task.abort();
     assert!(server.task.await.expect_err("it was aborted").is_cancelled());
-    let server = Server::start(options(directory.path(), None)).await;
+    let server = Server::start_after_a_kill(options(directory.path(), None)).await;
     assert_eq!(route(&server, "a").await, before);
     server.stop().await;
 }

@@ -16,6 +16,10 @@ pub use malformed::Malformed;
 pub use peer::{envelopes, peer_frame};
 pub use words::{node_bytes, node_id};
 
+/// With the status of a meta server that does not lead comes the address of the one that does, if it knows that; and
+/// empty otherwise. Nothing of the request was done.
+pub const LEADER_KEY: &str = "holdfast-leader";
+
 /// The generated messages, clients and servers of package `holdfast.v1`; `proto/*.proto` document them.
 #[allow(
     missing_docs,

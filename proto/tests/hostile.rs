@@ -65,6 +65,13 @@ fn take_as_anything(bytes: &[u8]) -> Result<(), TestCaseError> {
     only_decode::<pb::ProposeRequest>(bytes)?;
     only_decode::<pb::BalanceRequest>(bytes)?;
     only_decode::<pb::ProposeReply>(bytes)?;
+    // raft.proto
+    only_decode::<pb::RaftMessage>(bytes)?;
+    only_decode::<pb::RaftAnswer>(bytes)?;
+    only_decode::<pb::SnapshotPart>(bytes)?;
+    only_decode::<pb::IntroduceRequest>(bytes)?;
+    only_decode::<pb::Introduction>(bytes)?;
+    only_decode::<pb::JoinRequest>(bytes)?;
     // What is inside of others.
     take(bytes, |mutation: pb::Mutation| Mutation::try_from(mutation))?;
     Ok(())

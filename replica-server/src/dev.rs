@@ -40,7 +40,7 @@ pub(crate) async fn run(
     let mut listeners = listeners.into_iter();
     let (listener, name) =
         listeners.next().ok_or_else(|| StartError::new("the settings name no meta server"))?;
-    let options = meta_server::Options::from_settings(&settings, &name)?;
+    let options = meta_server::Options::alone(&settings, &name)?;
     let mut meta = tokio::spawn(meta_server::run(listener, options, told(meta_stop)));
     for (listener, name) in listeners {
         let options = Options { settings: settings.clone(), name, registry: Arc::clone(&registry) };

@@ -1,4 +1,4 @@
-//! A meta server and three replica servers, in a folder and on ports of their own.
+//! Meta servers and three replica servers, in a folder and on ports of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,6 +18,9 @@ use crate::{Answer, Process, free_ports, report, run, wait_for};
 /// The replica servers of `config.ini`.
 pub const REPLICAS: [&str; 3] = ["replica1", "replica2", "replica3"];
 
+/// Meta servers that a cluster can have.
+pub const METAS: [&str; 5] = ["meta1", "meta2", "meta3", "meta4", "meta5"];
+
 /// The host of a [`Network`] that commands and loads run on.
 pub const CLIENT: &str = "client";
 
@@ -30,10 +33,12 @@ const TO_STOP: Duration = Duration::from_secs(30);
 /// One cluster at a time: two at once would measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Four processes. Dropping it kills them; the folder stays if the test fails.
+/// The processes. Dropping it kills them; the folder stays if the test fails.
 #[derive(Debug)]
 pub struct Cluster {
     servers: BTreeMap<&'static str, Process>,
+    /// Meta servers to begin with.
+    metas: usize,
     overrides: Vec<String>,
     /// The folders for data of servers that don't keep it in the cluster's.
     places: BTreeMap<&'static str, PathBuf>,
@@ -54,12 +59,13 @@ impl Cluster {
         cluster
     }
 
-    /// Starts all four processes of a cluster that was prepared, and waits until they serve the app.
+    /// Starts all processes of a cluster that was prepared, and waits until they serve the app.
     ///
     /// # Panics
     /// If they don't within a minute.
     pub fn start_all(&mut self) {
-        for name in ["meta1"].into_iter().chain(REPLICAS) {
+        // The first meta server last: the others have to wait for it.
+        for name in METAS[..self.metas].iter().rev().copied().chain(REPLICAS) {
             self.restart(name);
         }
         self.wait_until_whole(APP);
@@ -71,8 +77,24 @@ impl Cluster {
     /// If there is no place for temporary files.
     #[must_use]
     pub fn prepare() -> Self {
-        let port = free_ports(4);
-        Self::with(vec![format!("apps.meta.ports={port}"), format!("apps.replica.ports={}", port + 1)], None)
+        Self::prepare_metas(1)
+    }
+
+    /// The same with so many meta servers. There are ports for all of [`METAS`].
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    #[must_use]
+    pub fn prepare_metas(count: usize) -> Self {
+        let port = free_ports(8);
+        let overrides = vec![
+            format!("apps.meta.ports={port}"),
+            format!("apps.meta.count={count}"),
+            format!("apps.replica.ports={}", port + 5),
+        ];
+        let mut cluster = Self::with(overrides, None);
+        cluster.metas = count;
+        cluster
     }
 
     /// A folder, and nothing started: `meta1` and the replica servers will each be on the host of its name, and
@@ -97,6 +119,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("holdfast-test-").tempdir().expect("a folder");
         Self {
             servers: BTreeMap::new(),
+            metas: 1,
             overrides,
             places: BTreeMap::new(),
             folder: Some(folder),
@@ -178,7 +201,7 @@ impl Cluster {
     /// If it is running.
     pub fn restart(&mut self, name: &'static str) {
         assert!(!self.servers.contains_key(name), "{name} runs already");
-        let program = if name == "meta1" { "meta-server" } else { "replica-server" };
+        let program = if name.starts_with("meta") { "meta-server" } else { "replica-server" };
         let mut command = self.command_on(name, program);
         command.arg("--name").arg(name);
         if let Some(place) = self.places.get(name) {
@@ -292,6 +315,17 @@ impl Cluster {
         Ok((id, count("primaries") + count("secondaries")))
     }
 
+    /// The meta servers as `admin meta ls --json` shows them.
+    ///
+    /// # Errors
+    /// What `admin` said instead.
+    pub fn meta_servers(&self) -> Result<Vec<MetaServer>, String> {
+        let answer = self.admin(&["meta", "ls", "--json"]);
+        let shown: Value = serde_json::from_str(&answer.stdout).map_err(|_| format!("{answer:?}"))?;
+        let servers = shown.as_array().ok_or_else(|| format!("{answer:?}"))?;
+        Ok(servers.iter().map(MetaServer::parse).collect())
+    }
+
     /// Waits until every partition of an app has a primary and two secondaries.
     ///
     /// # Panics
@@ -313,6 +347,26 @@ impl Drop for Cluster {
         {
             report(&format!("logs and data are kept in {}", folder.keep().display()));
         }
+    }
+}
+
+/// One meta server, as another one sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaServer {
+    /// `meta1`.
+    pub name: String,
+    /// Drawn with its data.
+    pub id: String,
+    /// `leader`, `follower`, ...; empty if it can't be reached.
+    pub role: String,
+    /// Whether it counts for a majority.
+    pub votes: bool,
+}
+
+impl MetaServer {
+    fn parse(shown: &Value) -> Self {
+        let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
+        Self { name: text("name"), id: text("id"), role: text("role"), votes: shown["votes"] == true }
     }
 }
 

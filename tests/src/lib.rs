@@ -16,7 +16,7 @@ mod python;
 mod requirement;
 mod small_disk;
 
-pub use cluster::{CLIENT, Cluster, Partition, REPLICAS};
+pub use cluster::{CLIENT, Cluster, METAS, MetaServer, Partition, REPLICAS};
 pub use damage::{Part, flip_a_bit};
 pub use dice::Dice;
 pub use load::{Load, Summary};

@@ -6,7 +6,8 @@ use words::{AppId, AppInfo, Configuration, Decree, Gpid, NodeAddress, NodeId, Ti
 
 use crate::guardian::Standing;
 use crate::{
-    AppDescription, AppRecord, AppRoute, AppStatus, AppSummary, MetaCore, NodeStatus, PartitionStatus,
+    AppDescription, AppRecord, AppRoute, AppStatus, AppSummary, MetaCore, MetaState, NodeStatus,
+    PartitionStatus,
 };
 
 impl MetaCore {
@@ -16,14 +17,7 @@ impl MetaCore {
     /// # Errors
     /// Why there is none, for people.
     pub fn query(&self, app_name: &str, id: AppId) -> Result<AppRoute, String> {
-        let app = match id {
-            AppId(0) => self.state.app_named(app_name),
-            id => self.state.app(id).filter(|app| app.status == AppStatus::Available),
-        };
-        let app = app.ok_or_else(|| self.state.why_not_there(app_name))?.info.clone();
-        let partitions: Vec<Configuration> = self.configurations_of(&app).map(|(_, c)| c.clone()).collect();
-        let named = partitions.iter().flat_map(Configuration::members).collect();
-        Ok(AppRoute { nodes: self.addresses(&named), app, partitions })
+        self.state.route(app_name, id)
     }
 
     /// All nodes, but those that were replaced and hold nothing.
@@ -123,14 +117,40 @@ impl MetaCore {
     }
 
     pub(crate) fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
+        self.state.configurations_of(app)
+    }
+
+    pub(crate) fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
+        self.state.addresses(named)
+    }
+}
+
+impl MetaState {
+    /// What a client needs to find the partitions of an app: the one of that number if it knows it already, else
+    /// the one of that name.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn route(&self, app_name: &str, id: AppId) -> Result<AppRoute, String> {
+        let app = match id {
+            AppId(0) => self.app_named(app_name),
+            id => self.app(id).filter(|app| app.status == AppStatus::Available),
+        };
+        let app = app.ok_or_else(|| self.why_not_there(app_name))?.info.clone();
+        let partitions: Vec<Configuration> = self.configurations_of(&app).map(|(_, c)| c.clone()).collect();
+        let named = partitions.iter().flat_map(Configuration::members).collect();
+        Ok(AppRoute { nodes: self.addresses(&named), app, partitions })
+    }
+
+    fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
         let gpids = (0..app.partition_count).map({
             let id = app.id;
             move |partition| Gpid { app: id, partition }
         });
-        gpids.filter_map(|gpid| self.state.configuration(gpid).map(|configuration| (gpid, configuration)))
+        gpids.filter_map(|gpid| self.configuration(gpid).map(|configuration| (gpid, configuration)))
     }
 
-    pub(crate) fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
-        named.iter().filter_map(|&node| self.state.node(node).cloned()).collect()
+    fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {
+        named.iter().filter_map(|&node| self.node(node).cloned()).collect()
     }
 }

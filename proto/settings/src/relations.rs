@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::sections::{AppsMeta, AppsReplica, Replication};
+use crate::sections::{AppsMeta, AppsReplica, MetaServer, Replication};
 use crate::{List, Settings, SettingsError};
 
 /// Checks all relations.
 pub(crate) fn check(settings: &Settings) -> Result<(), SettingsError> {
     let error = |problem| SettingsError::new(&settings.origin, problem);
     times(&settings.replication).map_err(error)?;
+    elections(&settings.meta_server).map_err(error)?;
     let AppsMeta { ports, count, host } = &settings.apps_meta;
     lists("apps.meta", *count, host, ports).map_err(error)?;
     let AppsReplica { ports, count, host } = &settings.apps_replica;
@@ -36,6 +37,18 @@ fn above(high: (&str, u64), low: (&str, u64)) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("[replication] {} = {} must be above {} = {}; raise it", high.0, high.1, low.0, low.1))
+}
+
+/// One sign of life that is late must not cost a meta server its lead.
+fn elections(meta: &MetaServer) -> Result<(), String> {
+    let MetaServer { raft_heartbeat_ms: heartbeat, election_timeout_ms: timeout, .. } = *meta;
+    if timeout >= heartbeat * 3 {
+        return Ok(());
+    }
+    Err(format!(
+        "[meta_server] election_timeout_ms = {timeout} must be at least three times raft_heartbeat_ms = \
+         {heartbeat}; raise it"
+    ))
 }
 
 fn lists(section: &str, count: usize, hosts: &List<String>, ports: &List<u16>) -> Result<(), String> {

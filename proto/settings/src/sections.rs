@@ -105,6 +105,10 @@ section! {
         hold_seconds_for_dropped_app: u64 = 604_800, Number(0, 1 << 32);
         /// The app types that can be created: those that the replica servers have registered.
         app_types: List<String> = List(vec!["counter".to_owned()]), Names;
+        /// Between two signs of life of the meta server that leads to the others.
+        raft_heartbeat_ms: u64 = 150, Number(10, HOUR_MS);
+        /// For how long the one that leads is followed after each; another one is elected within twice that.
+        election_timeout_ms: u64 = 500, Number(50, HOUR_MS);
     }
 }
 

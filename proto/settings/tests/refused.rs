@@ -132,6 +132,11 @@ fn settings_that_contradict_each_other() {
         "config.ini: [replication] failure_timeout_ms = 1500 must be above lease_ms = 2000; raise it"
     );
     assert_eq!(
+        error_of("[meta_server]\nelection_timeout_ms = 400\n"),
+        "config.ini: [meta_server] election_timeout_ms = 400 must be at least three times raft_heartbeat_ms = \
+         150; raise it"
+    );
+    assert_eq!(
         error_of("[apps.replica]\nports = 65534\n"),
         "config.ini: [apps.replica] ports = 65534 with count = 3 goes beyond 65535; lower it"
     );

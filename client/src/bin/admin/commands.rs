@@ -10,6 +10,7 @@ mod dropped;
 mod env;
 mod level;
 mod loss;
+mod meta;
 mod node;
 mod partition;
 mod recover;
@@ -24,10 +25,11 @@ use crate::ask::Admin;
 use crate::failure::Failure;
 
 /// The commands, grouped as an operator thinks of them: how `admin --help` shows them.
-pub(crate) const GROUPS: [(&str, &[&str]); 6] = [
+pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Apps", &["apps", "app", "create", "drop", "recall", "rename", "replicas", "env"]),
     ("Nodes", &["nodes", "node"]),
     ("What the meta server does by itself", &["level", "why", "history"]),
+    ("Meta servers", &["meta"]),
     ("Moving replicas by hand", &["propose", "balance"]),
     ("When things are lost", &["ddd", "accept-loss", "recover"]),
     ("This command line", &["completions"]),
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     Level(level::Level),
     Why(why::Why),
     History(why::History),
+    /// The meta servers
+    #[command(subcommand)]
+    Meta(meta::Meta),
     Propose(partition::Propose),
     Balance(partition::Balance),
     Ddd(loss::Ddd),
@@ -78,6 +83,7 @@ impl Command {
             Self::Level(command) => command.run(admin).await,
             Self::Why(command) => command.run(admin).await,
             Self::History(command) => command.run(admin).await,
+            Self::Meta(command) => command.run(admin).await,
             Self::Propose(command) => command.run(admin).await,
             Self::Balance(command) => command.run(admin).await,
             Self::Ddd(command) => command.run(admin).await,
@@ -102,6 +108,7 @@ impl Command {
             Self::App(command) => command.watch.every,
             Self::Nodes(command) => command.watch.every,
             Self::Ddd(command) => command.watch.every,
+            Self::Meta(command) => command.watch(),
             _ => None,
         }
     }

@@ -166,13 +166,13 @@ impl Rename {
 
 /// All apps that are there, and with `all` those that can be recalled.
 pub(crate) async fn list_apps(admin: &Admin, all: bool) -> Result<pb::ListAppsReply, MetaError> {
-    admin.ask(async |mut admin| admin.list_apps(pb::ListAppsRequest { all }).await).await
+    admin.look(async |mut admin| admin.list_apps(pb::ListAppsRequest { all }).await).await
 }
 
 /// One app with its partitions.
 pub(crate) async fn describe(admin: &Admin, name: &str) -> Result<pb::DescribeAppReply, MetaError> {
     let request = pb::DescribeAppRequest { name: name.to_owned() };
-    admin.ask(async |mut admin| admin.describe_app(request.clone()).await).await
+    admin.look(async |mut admin| admin.describe_app(request.clone()).await).await
 }
 
 pub(crate) fn info(app: Option<&pb::AppInfo>) -> Value {

@@ -36,7 +36,7 @@ pub(crate) struct Level {
 impl Level {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let Some(level) = &self.level else {
-            let holds = admin.ask(async |mut admin| admin.get_level(pb::GetLevelRequest {}).await).await?;
+            let holds = admin.look(async |mut admin| admin.get_level(pb::GetLevelRequest {}).await).await?;
             let fields = json!({ "level": holds.level, "set": holds.set, "why": holds.why });
             return Ok(Answer::new(fields, line(&holds)));
         };

@@ -51,7 +51,7 @@ pub(crate) struct Ddd {
 
 impl Ddd {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let reply = admin.ask(async |mut admin| admin.diagnose(pb::DiagnoseRequest {}).await).await?;
+        let reply = admin.look(async |mut admin| admin.diagnose(pb::DiagnoseRequest {}).await).await?;
         let names = Names::of(&reply.nodes);
         let lost: Vec<Value> = reply.lost.iter().map(|lost| lost_fields(&names, lost)).collect();
         let unknown: Vec<Value> =

@@ -188,7 +188,7 @@ impl Show {
 }
 
 async fn list_nodes(admin: &Admin) -> Result<pb::ListNodesReply, MetaError> {
-    admin.ask(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await
+    admin.look(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await
 }
 
 /// The node of that name, address or id; of several with one name, the one that is alive.

@@ -56,7 +56,7 @@ impl Recover {
         let leave_out = self.leave_out.clone();
         if self.dry_run {
             let request = pb::PlanRecoveryRequest { leave_out };
-            let plan = admin.ask(async |mut admin| admin.plan_recovery(request.clone()).await).await?;
+            let plan = admin.look(async |mut admin| admin.plan_recovery(request.clone()).await).await?;
             return Ok(show(&plan));
         }
         let request = pb::RecoverRequest { leave_out, others_are_stopped: self.the_others_are_stopped };

@@ -39,7 +39,7 @@ pub(crate) struct Why {
 impl Why {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let request = pb::WhyRequest { gpid: Some(self.gpid.into()) };
-        let reply = admin.ask(async |mut admin| admin.why(request).await).await?;
+        let reply = admin.look(async |mut admin| admin.why(request).await).await?;
         let level = reply.level.clone();
         Ok(loudly(explained(reply), level.as_ref()))
     }
@@ -103,7 +103,7 @@ pub(crate) struct History {
 impl History {
     pub(crate) async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
         let request = pb::HistoryRequest { gpid: self.gpid.map(Into::into), limit: self.limit };
-        let reply = admin.ask(async |mut admin| admin.history(request).await).await?;
+        let reply = admin.look(async |mut admin| admin.history(request).await).await?;
         let names = Names::of(&reply.nodes);
         let rows: Vec<Value> = reply.changes.iter().map(|change| past_change(&names, change)).collect();
         let columns: &[&str] = match self.gpid {
