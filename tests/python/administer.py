@@ -144,7 +144,20 @@ def administer(cluster):
     diagnosis = cluster("Diagnose")
     assert not diagnosis.lost and not diagnosis.unknown, diagnosis
 
-    cluster("DropApp", name=APP)
+    envs = {"replica.deny_client_request": "reject*write"}
+    reply = cluster("SetAppEnv", name=APP, key="replica.deny_client_request", value="reject*write")
+    assert dict(reply.envs) == envs, reply
+    assert dict(cluster("DescribeApp", name=APP).envs) == envs
+    cluster.refuses(grpc.StatusCode.INVALID_ARGUMENT, "SetAppEnv", name=APP, key="color", value="blue")
+    assert not cluster("RemoveAppEnv", name=APP, key="replica.deny_client_request").envs
+    assert not cluster("ClearAppEnvs", name=APP).envs
+    cluster("RenameApp", name=APP, new_name="renamed.by.python")
+    dropped = cluster("DropApp", name="renamed.by.python", hold_seconds=3600)
+    assert dropped.app.app_id == created.app_id and dropped.expires_ms > 0, dropped
+    assert [status.expires_ms for status in cluster("ListApps", all=True).apps][-1] == dropped.expires_ms
+    assert cluster("RecallApp", app_id=created.app_id, new_name=APP).app.name == APP
+
+    cluster("DropApp", name=APP, hold_seconds=0)
     assert APP not in [status.app.name for status in cluster("ListApps").apps]
     cluster.refuses(grpc.StatusCode.NOT_FOUND, "DescribeApp", name=APP)
 
