@@ -82,6 +82,7 @@ impl Ending {
 impl World<'_> {
     /// Looks whether everybody is well.
     pub(crate) fn on_visit(&mut self) -> Checked {
+        self.lift_policies();
         let mut complaint = self.complaint_about_apps();
         for gpid in self.gpids.clone() {
             if complaint.is_none() && self.can_live(gpid) {

@@ -19,6 +19,7 @@ mod network;
 mod nodes;
 mod numbered;
 mod operators;
+mod policies;
 
 pub(crate) use disasters::Disaster;
 pub(crate) use numbered::Count;
@@ -47,7 +48,7 @@ impl World<'_> {
                     self.damage(victim, Loss::App(gpid));
                 }
             }
-            Fault::Rot => self.damage(victim, Loss::Rot),
+            Fault::Rot => self.rot_log(victim),
             Fault::SyncFails => self.fail_a_sync(victim),
             Fault::WriteFails => self.fail_a_write(victim),
             Fault::Ail(ill) => self.fall_ill(victim, ill),
@@ -70,6 +71,8 @@ impl World<'_> {
             Fault::Leave => self.take_away(victim),
             Fault::Disaster => self.begin_disaster(),
             Fault::LoseAll => self.lose_all(),
+            Fault::Level => self.set_level(),
+            Fault::BlackList => self.black_list(victim),
             Fault::Crowd => self.crowd(),
             Fault::DropApp => self.drop_something(),
             Fault::Resize => self.change_replica_count(),

@@ -166,7 +166,7 @@ impl World<'_> {
                 }
             }
             Loss::Rot => {
-                if let Some(place) = rot(&machine.disk, number) {
+                if let Some(place) = rot(&machine.disk, number, false) {
                     self.tally.note(place);
                     machine.disk.doubtful.extend(self.gpids.iter().chain(&self.dropped));
                 }

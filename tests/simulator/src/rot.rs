@@ -6,19 +6,19 @@ use words::Gpid;
 use crate::checksum::flip;
 use crate::machine::Disk;
 use crate::sometimes::Sometimes;
-use crate::world::World;
+use crate::world::{World, trace};
 
 /// Length of a segment's header.
 const HEADER: usize = 36;
 
 /// Changes a bit of the log, anywhere but in what was written last: what changes there can't be told from what
-/// a crash tore. Answers where it was.
-pub(crate) fn rot(disk: &Disk, number: u64) -> Option<Sometimes> {
+/// a crash tore. While the log is open its last segment is spared. Answers where it was.
+pub(crate) fn rot(disk: &Disk, number: u64, is_open: bool) -> Option<Sometimes> {
     let mut names: Vec<String> = disk.log.list().unwrap_or_default();
     names.retain(|name| name.ends_with(|last: char| last.is_ascii_digit()));
     names.sort_by_key(|name| (name.len(), name.clone()));
     let last = names.len().checked_sub(1)?;
-    let chosen = number as usize % names.len();
+    let chosen = number.checked_rem(if is_open { last } else { last + 1 } as u64)? as usize;
     let mut bytes = disk.log.content(&names[chosen])?;
     let spared = if chosen == last { usize::try_from(disk.largest_write).unwrap_or(usize::MAX) } else { 0 };
     let certain = bytes.len().saturating_sub(spared);
@@ -37,6 +37,17 @@ pub(crate) fn rot(disk: &Disk, number: u64) -> Option<Sometimes> {
 }
 
 impl World<'_> {
+    /// A bit of an older segment changes while its log is open. Whoever reads it notices, and so does the next start.
+    pub(crate) fn rot_open_log(&mut self, index: usize) {
+        let number = self.dice.between(0, u64::MAX);
+        let disk = &mut self.machines[index].disk;
+        if rot(disk, number, true).is_some() {
+            disk.doubtful.extend(self.gpids.iter().chain(&self.dropped));
+            trace!(self, disk.node, "an older segment of its log rots");
+            self.tally.note(Sometimes::RotWhileOpen);
+        }
+    }
+
     /// A bit of an app's newest checkpoint changes.
     pub(crate) fn rot_checkpoint(&mut self, index: usize, gpid: Gpid, number: u64) {
         let disk = &mut self.machines[index].disk;

@@ -309,7 +309,7 @@ impl World<'_> {
         let Some(process) = &machine.process else { return Ok(Vec::new()) };
         match process.log.reader().read(gpid, from, to, LOG_READ_BYTES) {
             // The learner gets a checkpoint then.
-            Err(_) if machine.ills.room(self.now).is_err() => {
+            Err(_) if machine.ills.room(self.now).is_err() || machine.disk.doubtful.contains(&gpid) => {
                 self.tally.note(Sometimes::LogUnreadable);
                 Ok(Vec::new())
             }

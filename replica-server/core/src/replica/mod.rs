@@ -29,7 +29,6 @@ pub use load::Load;
 pub(crate) use secondary::refuse_unable;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 
 use words::{
     AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck,
@@ -480,23 +479,5 @@ impl Replica {
             _ => {}
         }
         self.checkpoint_if_due(step);
-    }
-}
-
-/// `{pri,3,17}` and the window: what the simulator's trace and the logs show.
-impl fmt::Display for Replica {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {{{},{},{}}} {} prepared {} confirmed {} applied {}",
-            self.gpid,
-            self.role(),
-            self.ballot,
-            self.last_committed(),
-            self.configuration,
-            self.last_prepared(),
-            self.confirmed,
-            self.applied
-        )
     }
 }

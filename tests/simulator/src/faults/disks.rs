@@ -72,6 +72,15 @@ impl World<'_> {
         Ok(())
     }
 
+    /// A bit of the log changes while the node is down, or while it runs.
+    pub(super) fn rot_log(&mut self, victim: usize) {
+        if self.dice.permille(700) {
+            self.damage(victim, Loss::Rot);
+        } else if self.machines[victim].process.is_some() && self.can_be_spared(victim) {
+            self.rot_open_log(victim);
+        }
+    }
+
     /// The bit changes while the process runs, which notices when it next needs it, or while the node is down.
     pub(super) fn rot_a_checkpoint(&mut self, victim: usize) {
         let Some(gpid) = self.some_partition() else { return };

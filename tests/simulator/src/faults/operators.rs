@@ -72,7 +72,7 @@ impl World<'_> {
         let kind: ProposalKind = self.dice.pick(&PROPOSALS).parse().expect("a type that there is");
         let action: BalanceKind = self.dice.pick(&BALANCES).parse().expect("a type that there is");
         let app = self.dice.pick(&[APP_NAME, "tally.instance1", "nobody"]).to_owned();
-        let request = match self.dice.index(12) {
+        let request = match self.dice.index(13) {
             0 => AdminRequest::ListNodes,
             1 => AdminRequest::ListApps { all: true },
             2 => AdminRequest::DescribeApp { name: app },
@@ -86,6 +86,7 @@ impl World<'_> {
             4 => AdminRequest::DropApp { name: "nobody".to_owned(), hold_seconds: None },
             // Without the statement that the others are stopped: always refused.
             5 => AdminRequest::AcceptLoss { gpid, node, others_are_stopped: false },
+            12 => return self.ask_what_is_so(gpid),
             6 | 7 => AdminRequest::Balance { gpid, kind: action, from: node, to: other },
             _ => AdminRequest::Propose { gpid, kind, node },
         };

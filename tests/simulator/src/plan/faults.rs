@@ -86,6 +86,10 @@ pub(crate) enum Fault {
     Disaster,
     /// Every disk of the cluster is lost.
     LoseAll,
+    /// An operator sets what the meta server does by itself.
+    Level,
+    /// An operator puts a node on the black list, or takes it off.
+    BlackList,
     /// Many strangers come at once, and each opens a session.
     Crowd,
     /// An operator drops an app, and recalls it or creates it anew later.

@@ -20,6 +20,11 @@ impl Plan {
             (self.settings.queue, self.settings.batch) = (16_384, 1_024);
             self.faults.push((Fault::Crowd, Duration::from_millis(dice.between(400, 2_000))));
         }
+        for fault in [Fault::Level, Fault::BlackList] {
+            if dice.permille(100) {
+                self.faults.push((fault, Duration::from_millis(dice.between(1_000, 6_000))));
+            }
+        }
         if dice.permille(10) {
             self.faults.push((Fault::LoseAll, Duration::from_millis(dice.between(4_000, 12_000))));
         }
