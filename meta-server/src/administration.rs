@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use meta_core::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, EnvChange, Explanation,
-    Level, LevelStatus, NodeOpinion, NodeStatus, PartitionStatus, PastChange, ProposalKind, RefusalKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppSummary, BalanceKind, BalancePlan,
+    BalancerStatus, EnvChange, Explanation, Level, LevelStatus, NodeOpinion, NodeStatus, PartitionStatus,
+    PastChange, PlannedMove, ProposalKind, RefusalKind,
 };
 use proto::node_bytes;
 use proto::pb::{self, admin_server::Admin};
@@ -265,6 +266,39 @@ impl Admin for Services {
         let accepted = self.members.remove(&name).await?;
         Ok(Response::new(pb::ProposeReply { accepted }))
     }
+
+    async fn balance_plan(
+        &self,
+        _: Request<pb::BalancePlanRequest>,
+    ) -> Result<Response<pb::BalancePlanReply>, Status> {
+        match self.ask(AdminRequest::BalancePlan).await? {
+            AdminReply::BalancePlan(plan) => Ok(Response::new(balance_plan(plan))),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn balancer_status(
+        &self,
+        _: Request<pb::BalancerStatusRequest>,
+    ) -> Result<Response<pb::BalancerStatusReply>, Status> {
+        match self.ask(AdminRequest::BalancerStatus).await? {
+            AdminReply::Balancer(status) => Ok(Response::new(balancer_status(status))),
+            other => Err(refused(other)),
+        }
+    }
+
+    async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::ProposeReply>, Status> {
+        let pb::DrainRequest { node, drained } = request.into_inner();
+        self.accepted(AdminRequest::Drain { node, drained }).await
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Result<Response<pb::ProposeReply>, Status> {
+        let node = request.into_inner().node;
+        self.accepted(AdminRequest::RemoveNode { node }).await
+    }
 }
 
 impl Services {
@@ -319,6 +353,7 @@ fn node_status(status: NodeStatus) -> pb::NodeStatus {
         disk: Some(status.disk.into()),
         black_listed: status.black_listed,
         unknown: status.unknown,
+        drained: status.drained,
     }
 }
 
@@ -344,6 +379,36 @@ fn why_reply(explanation: Explanation) -> pb::WhyReply {
 
 fn past_change(PastChange { at, before, after, cause }: PastChange) -> pb::PastChange {
     pb::PastChange { at_ms: at.0, before: before.map(Into::into), after: after.map(Into::into), cause }
+}
+
+fn balance_plan(plan: BalancePlan) -> pb::BalancePlanReply {
+    pb::BalancePlanReply {
+        moves: plan.moves.into_iter().map(planned_move).collect(),
+        count: plan.count as u64,
+        stuck: plan.stuck as u64,
+        in_the_way: plan.in_the_way.unwrap_or_default(),
+        nodes: plan.nodes.into_iter().map(Into::into).collect(),
+    }
+}
+
+fn balancer_status(status: BalancerStatus) -> pb::BalancerStatusReply {
+    pb::BalancerStatusReply {
+        in_the_way: status.in_the_way.unwrap_or_default(),
+        under_way: status.under_way.into_iter().map(planned_move).collect(),
+        left: status.left as u64,
+        stuck: status.stuck as u64,
+        nodes: status.nodes.into_iter().map(Into::into).collect(),
+    }
+}
+
+fn planned_move(order: PlannedMove) -> pb::Move {
+    pb::Move {
+        gpid: Some(order.gpid.into()),
+        r#type: order.kind.to_string(),
+        from: node_bytes(order.from),
+        to: node_bytes(order.to),
+        reason: order.reason,
+    }
 }
 
 fn level_status(LevelStatus { level, set, why }: LevelStatus) -> pb::Level {

@@ -105,6 +105,8 @@ fn meta_settings(settings: &Settings) -> MetaSettings {
         mutation_2pc_min_replica_count: replication.mutation_2pc_min_replica_count,
         sweep: Duration::from_millis(meta.sweep_ms),
         hold_seconds_for_dropped_app: meta.hold_seconds_for_dropped_app,
+        balancer_moves_in_flight: meta.balancer_moves_in_flight,
+        balancer_pause: Duration::from_millis(meta.balancer_pause_ms),
         app_types: meta.app_types.0.clone(),
     }
 }

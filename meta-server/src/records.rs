@@ -11,15 +11,17 @@ const STEP: &[u8] = b"step/";
 const EVENT: &[u8] = b"event/";
 const LEVEL_KEY: &[u8] = b"level";
 const BLACK_LIST_KEY: &[u8] = b"black_list";
+const DRAINED_KEY: &[u8] = b"drained";
 
-/// The key and the value of a change.
-pub(crate) fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
+/// The key of a change and its value, if it has one from then on.
+pub(crate) fn encode(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
     let value = match change {
         Change::App(app) => postcard::to_stdvec(app),
         Change::Configuration { configuration, .. } => postcard::to_stdvec(configuration),
         Change::Node(address) => postcard::to_stdvec(address),
         Change::Level(level) => postcard::to_stdvec(level),
-        Change::BlackList(nodes) => postcard::to_stdvec(nodes),
+        Change::BlackList(nodes) | Change::Drained(nodes) => postcard::to_stdvec(nodes),
+        Change::NodeRemoved(_) => Ok(Vec::new()),
         Change::Step { step, .. } => postcard::to_stdvec(step),
         Change::Event(event) => postcard::to_stdvec(event),
     };
@@ -31,6 +33,8 @@ pub(crate) fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
         Change::Node(address) => [NODE, &address.node.0.to_be_bytes()].concat(),
         Change::Level(_) => LEVEL_KEY.to_vec(),
         Change::BlackList(_) => BLACK_LIST_KEY.to_vec(),
+        Change::Drained(_) => DRAINED_KEY.to_vec(),
+        Change::NodeRemoved(node) => [NODE, &node.0.to_be_bytes()].concat(),
         // In place of the one that is kept no longer.
         Change::Step { gpid, step } => {
             let place = step.configuration.ballot.0 % STEPS_KEPT;
@@ -39,7 +43,8 @@ pub(crate) fn encode(change: &Change) -> (Vec<u8>, Vec<u8>) {
         }
         Change::Event(event) => [EVENT, &(event.number % EVENTS_KEPT).to_be_bytes()].concat(),
     };
-    (key, value.expect("plain values always serialise"))
+    let is_there = !matches!(change, Change::NodeRemoved(_));
+    (key, is_there.then(|| value.expect("plain values always serialise")))
 }
 
 /// What was stored; `None` if it can't be that.
@@ -47,6 +52,7 @@ pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<Change> {
     match key {
         LEVEL_KEY => return postcard::from_bytes(value).ok().map(Change::Level),
         BLACK_LIST_KEY => return postcard::from_bytes(value).ok().map(Change::BlackList),
+        DRAINED_KEY => return postcard::from_bytes(value).ok().map(Change::Drained),
         _ => {}
     }
     if let Some(id) = key.strip_prefix(APP) {

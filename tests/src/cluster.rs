@@ -80,13 +80,14 @@ impl Cluster {
         Self::prepare_metas(1)
     }
 
-    /// The same with so many meta servers. There are ports for all of [`METAS`].
+    /// The same with so many meta servers. There are ports for all of [`METAS`], and for a
+    /// fourth replica server.
     ///
     /// # Panics
     /// If there is no place for temporary files.
     #[must_use]
     pub fn prepare_metas(count: usize) -> Self {
-        let port = free_ports(8);
+        let port = free_ports(9);
         let overrides = vec![
             format!("apps.meta.ports={port}"),
             format!("apps.meta.count={count}"),
@@ -114,7 +115,9 @@ impl Cluster {
         Self::with(overrides, Some(network))
     }
 
-    fn with(overrides: Vec<String>, network: Option<Network>) -> Self {
+    /// Nothing moves by itself: a test that moves something by hand finds it where it put it.
+    fn with(mut overrides: Vec<String>, network: Option<Network>) -> Self {
+        overrides.push("meta_server.balancer_moves_in_flight=0".to_owned());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new().prefix("holdfast-test-").tempdir().expect("a folder");
         Self {

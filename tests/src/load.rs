@@ -30,6 +30,8 @@ pub struct Load {
 pub struct Summary {
     /// Operations that were done.
     pub done: u64,
+    /// How long all but the slowest hundredth of those took at most.
+    pub p99: Duration,
     /// How long the slowest of those took.
     pub slowest: Duration,
     /// Operations that were done, a second.
@@ -90,30 +92,33 @@ impl Load {
         let line = output.lines().rev().find(|line| line.starts_with('{')).expect("a line of JSON");
         let shown = parse(line);
         let number = |key: &str| shown[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {line}"));
-        let (done, slowest) = self.successes();
+        let spans = self.successes();
+        let done = spans.len() as u64;
         if done < FEWEST_PER_S * self.seconds {
             return Err(format!("void: only {done} operations were done in {} s", self.seconds));
         }
         Ok(Summary {
             done,
-            slowest,
+            p99: spans.get(spans.len() * 99 / 100).copied().unwrap_or_default(),
+            slowest: spans.last().copied().unwrap_or_default(),
             ops_per_s: number("ops_per_s"),
             errors: number("errors") as u64,
             longest_gap_ms: number("longest_gap_ms"),
         })
     }
 
-    /// How many operations of the history were done, and how long the slowest of them took.
-    fn successes(&self) -> (u64, Duration) {
+    /// How long each operation of the history took that was done, the slowest last.
+    fn successes(&self) -> Vec<Duration> {
         let history = BufReader::new(File::open(&self.history).expect("the bench's history"));
         let lines = history.lines().map(|line| parse(&line.expect("the bench's history")));
         let operations = lines.filter(|operation| operation["outcome"] == "done");
         let spans = operations.map(|operation| {
             let number = |key: &str| operation[key].as_u64().expect("a number of nanoseconds");
-            number("end_ns") - number("start_ns")
+            Duration::from_nanos(number("end_ns") - number("start_ns"))
         });
-        let (done, slowest) = spans.fold((0, 0), |(done, slowest), span| (done + 1, span.max(slowest)));
-        (done, Duration::from_nanos(slowest))
+        let mut spans: Vec<Duration> = spans.collect();
+        spans.sort_unstable();
+        spans
     }
 }
 

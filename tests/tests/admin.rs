@@ -67,6 +67,11 @@ const BAD: &[(&[&str], u8, &str)] = &[
     (&["node", "black-list", "add", "replica9"], 2, "replica9"),
     (&["node", "black-list", "remove", "replica9"], 2, "replica9"),
     (&["node", "black-list", "ls", "extra"], 2, "extra"),
+    (&["balancer", "extra"], 2, "extra"),
+    (&["node", "drain", "replica9"], 2, "replica9"),
+    (&["node", "undrain", "replica9"], 2, "replica9"),
+    (&["node", "remove", "replica9"], 2, "replica9"),
+    (&["node", "remove", "replica1"], 1, "runs"),
     (&["completions", "csh"], 2, "bash"),
 ];
 
@@ -79,6 +84,8 @@ const HARMLESS: &[&[&str]] = &[
     &["node", "show", "replica1"],
     &["node", "black-list", "ls"],
     &["level"],
+    &["balancer"],
+    &["balancer", "--dry-run"],
     &["why", "1.0"],
     &["history", "1.0"],
     &["ddd"],

@@ -153,6 +153,22 @@ pub enum AdminRequest {
         /// The admin states that whoever had a replica and has not reported is stopped.
         others_are_stopped: bool,
     },
+    /// What would move if the balancer could move everything now.
+    BalancePlan,
+    /// What the balancer does.
+    BalancerStatus,
+    /// Everything on a node shall go elsewhere, or may stay.
+    Drain {
+        /// The node.
+        node: String,
+        /// Whether it is drained from now on.
+        drained: bool,
+    },
+    /// A node that is gone and is a member of nothing shall be forgotten.
+    RemoveNode {
+        /// The node.
+        node: String,
+    },
 }
 
 /// A step of reconfiguration, by rDSN's names.
@@ -232,6 +248,13 @@ impl FromStr for ProposalKind {
     }
 }
 
+impl fmt::Display for BalanceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, _) = BALANCES.iter().find(|(_, kind)| kind == self).expect("every kind has a name");
+        f.write_str(name)
+    }
+}
+
 impl FromStr for BalanceKind {
     type Err = UnknownKind;
 
@@ -283,6 +306,10 @@ pub enum AdminReply {
     Recalled(AppInfo),
     /// To [`AdminRequest::ChangeEnvs`]: the app's environment now.
     Envs(AppEnvs),
+    /// To [`AdminRequest::BalancePlan`].
+    BalancePlan(BalancePlan),
+    /// To [`AdminRequest::BalancerStatus`].
+    Balancer(BalancerStatus),
     /// To any other request for a change: what will happen, for people.
     Accepted(String),
     /// Nothing was done.
@@ -349,6 +376,53 @@ pub struct NodeStatus {
     pub black_listed: bool,
     /// Replicas that it holds of partitions that this meta server does not know.
     pub unknown: u32,
+    /// Everything on it goes elsewhere.
+    pub drained: bool,
+}
+
+/// One move of the balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedMove {
+    /// Of which partition.
+    pub gpid: Gpid,
+    /// What moves.
+    pub kind: BalanceKind,
+    /// From where.
+    pub from: NodeId,
+    /// To where.
+    pub to: NodeId,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What would move if it could.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancePlan {
+    /// The first moves, in their order.
+    pub moves: Vec<PlannedMove>,
+    /// How many there are in all.
+    pub count: usize,
+    /// Replicas on drained nodes that no other node can take.
+    pub stuck: usize,
+    /// Why nothing is balanced now, if so.
+    pub in_the_way: Option<String>,
+    /// Every node that is named in `moves`.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// What the balancer does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancerStatus {
+    /// Why nothing is balanced now, if so. Drains may go on.
+    pub in_the_way: Option<String>,
+    /// What is moving.
+    pub under_way: Vec<PlannedMove>,
+    /// Moves of the plan that have not begun.
+    pub left: usize,
+    /// Replicas on drained nodes that no other node can take.
+    pub stuck: usize,
+    /// Every node that is named in `under_way`.
+    pub nodes: Vec<NodeAddress>,
 }
 
 /// One app in a list.

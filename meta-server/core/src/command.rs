@@ -106,6 +106,15 @@ pub enum Command {
         /// What changes.
         change: EnvChange,
     },
+    /// Everything on a node shall go elsewhere, or may stay.
+    Drain {
+        /// The node.
+        node: NodeId,
+        /// Whether it is drained from now on.
+        drained: bool,
+    },
+    /// A node is forgotten. It is a member of nothing.
+    RemoveNode(NodeId),
 }
 
 /// A change of an app's environment.
@@ -154,6 +163,10 @@ pub enum Change {
     },
     /// Something else changed. Kept in place of the event [`EVENTS_KEPT`](crate::EVENTS_KEPT) before.
     Event(Event),
+    /// Everything on these nodes shall go elsewhere.
+    Drained(BTreeSet<NodeId>),
+    /// A node is forgotten.
+    NodeRemoved(NodeId),
 }
 
 /// Why a command is refused; nothing changed.
@@ -202,6 +215,13 @@ pub enum Refused {
     UnknownNode(NodeId),
     /// Only an empty state is rebuilt.
     NotEmpty,
+    /// A node that is a member can't be forgotten.
+    StillMember {
+        /// The node.
+        node: NodeId,
+        /// Of one of its partitions.
+        gpid: Gpid,
+    },
 }
 
 impl std::error::Error for Refused {}
@@ -242,6 +262,10 @@ impl fmt::Display for Refused {
                 f.write_str("the meta server is not empty; only one that lost all of its state is rebuilt")
             }
             Self::UnknownNode(node) => write!(f, "node {node} is not known"),
+            Self::StillMember { node, gpid } => write!(
+                f,
+                "{node} is a member of {gpid}; drain it (`admin node drain`), or wait until others have replaced it"
+            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Carrying out what the guardian decides.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use words::{AppInfo, Ballot, Command as Order, Gpid, MetaToNode, NodeId, ReplicaReport, RoleName, Time};
 
@@ -23,7 +23,14 @@ impl MetaCore {
         if let Some(wake) = partition.wake {
             self.timers.insert((wake, gpid));
         }
+        if self.state.app_of(gpid).is_none() {
+            self.unsettled.remove(&gpid);
+        }
+        let is_open = partition.pending.is_none() && partition.plan.is_empty();
         self.partitions.insert(gpid, partition);
+        if is_open {
+            self.balancer.looked_at(now, gpid);
+        }
     }
 
     /// ... one whose configuration is not just changing.
@@ -40,18 +47,27 @@ impl MetaCore {
         let mut adding = partition.adding.take();
         let goal_before = plan.front().copied();
 
-        let mut view = self.view(now, gpid, app, partition);
+        let mut view = match plan.is_empty() && adding.is_none() {
+            true => self.view_of_members(now, gpid, app, partition),
+            false => self.view(now, gpid, app, partition),
+        };
         settle_plan(&mut plan, &view);
         view.goal = plan.front().copied();
         let adding_until = self.settle_adding(&mut adding, &mut plan, &mut view, partition);
         view.adding = adding.as_ref().map(|adding| adding.node);
         let decision = decide(&view);
         let collectable = collectable(&view);
+        let is_settled = view.is_settled(&decision.action);
         let ballot = view.configuration.ballot;
         let primary = view.configuration.primary.filter(|&node| view.is_alive(node));
         let remind = primary.filter(|_| !view.primary_leads());
         partition.avoid = view.avoid;
 
+        if is_settled {
+            self.unsettled.remove(&gpid);
+        } else {
+            self.unsettled.insert(gpid);
+        }
         if let (Action::Ask(Order::AddSecondary(node)), None) = (&decision.action, &adding) {
             adding = Some(Adding::new(*node, ballot, now));
         }
@@ -234,6 +250,26 @@ impl MetaCore {
         }
     }
 
+    /// What the guardian looks at where nobody has to be added: those who have, or had, to do with the partition.
+    /// With a thousand nodes and a hundred thousand partitions most looks are of this kind, and most nodes strangers.
+    fn view_of_members<'a>(
+        &'a self,
+        now: Time,
+        gpid: Gpid,
+        app: &AppInfo,
+        partition: &'a Partition,
+    ) -> View<'a> {
+        let configuration = self.state.configuration(gpid).expect("a partition has a configuration");
+        if configuration.len() < app.replica_count as usize {
+            return self.view(now, gpid, app, partition);
+        }
+        let learners = partition.learners(configuration.primary, configuration.ballot).iter().copied();
+        let others = partition.reports.keys().chain(partition.dropped.keys()).copied().chain(learners);
+        let concerned: BTreeSet<NodeId> = configuration.members().chain(others).collect();
+        let nodes = concerned.into_iter().filter_map(|node| Some((node, self.nodes.get(node)?)));
+        self.view_of(nodes, now, gpid, app, partition)
+    }
+
     /// What the guardian looks at.
     pub(crate) fn view<'a>(
         &'a self,
@@ -242,8 +278,19 @@ impl MetaCore {
         app: &AppInfo,
         partition: &'a Partition,
     ) -> View<'a> {
+        self.view_of(self.nodes.iter(), now, gpid, app, partition)
+    }
+
+    fn view_of<'a, 'n>(
+        &'a self,
+        nodes: impl Iterator<Item = (NodeId, &'n Node)>,
+        now: Time,
+        gpid: Gpid,
+        app: &AppInfo,
+        partition: &'a Partition,
+    ) -> View<'a> {
         let configuration = self.state.configuration(gpid).expect("a partition has a configuration");
-        let known = self.nodes.iter().filter(|&(node, _)| self.state.node(node).is_some());
+        let known = nodes.filter(|&(node, _)| self.state.node(node).is_some());
         let replica_count = app.replica_count as usize;
         View {
             now,
@@ -255,6 +302,7 @@ impl MetaCore {
             configuration,
             nodes: known.map(|(node, entry)| self.node_view(node, entry, partition)).collect(),
             goal: None,
+            goal_by: &partition.plan_by,
             adding: None,
             learners: partition.learners(configuration.primary, configuration.ballot),
             dropped: &partition.dropped,
@@ -278,6 +326,7 @@ impl MetaCore {
             replaced: entry.replaced,
             disk_is_low: entry.disk.is_low,
             black_listed: self.state.is_black_listed(node),
+            drained: self.state.is_drained(node),
             replica,
             primaries: entry.leads.len(),
             replicas: entry.member_of.len() + entry.joining.len(),

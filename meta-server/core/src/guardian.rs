@@ -55,6 +55,8 @@ pub(crate) struct NodeView {
     pub(crate) disk_is_low: bool,
     /// Operators want nothing new on it.
     pub(crate) black_listed: bool,
+    /// Operators want everything on it to go.
+    pub(crate) drained: bool,
     /// Its replica.
     pub(crate) replica: Replica,
     /// Partitions that it leads.
@@ -80,10 +82,12 @@ pub(crate) struct View<'a> {
     pub(crate) more_may_come: Time,
     /// The committed configuration.
     pub(crate) configuration: &'a Configuration,
-    /// Every known node, by id.
+    /// Every known node, by id; where nobody has to be added only those who have to do with the partition.
     pub(crate) nodes: Vec<NodeView>,
-    /// What an operator wants next; still possible and not yet so.
+    /// What an operator or the balancer wants next; still possible and not yet so.
     pub(crate) goal: Option<Goal>,
+    /// Who wants it.
+    pub(crate) goal_by: &'a str,
     /// Who is being added.
     pub(crate) adding: Option<NodeId>,
     /// Who learns, as the primary reports.
@@ -183,7 +187,8 @@ fn primary_is_lost(view: &View<'_>) -> Option<(Action, String)> {
     let why = primary.why_lost()?;
     let secondaries = || view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
     let successor = secondaries().filter(|node| node.can_lead()).max_by_key(|node| {
-        (!node.leaving, !node.disk_is_low, node.progress(), std::cmp::Reverse((node.primaries, node.node)))
+        let stays = !node.leaving && !node.drained;
+        (stays, !node.disk_is_low, node.progress(), std::cmp::Reverse((node.primaries, node.node)))
     });
     if let Some(successor) = successor {
         let mut next = view.configuration.promoted(successor.node);
@@ -209,7 +214,7 @@ fn primary_is_suspected(view: &View<'_>) -> Option<(Action, String)> {
 
 fn operator_wants(view: &View<'_>) -> Option<(Action, String)> {
     let goal = view.goal?;
-    decision(Action::Ask(goal.order()), format!("an operator wants {goal}"))
+    decision(Action::Ask(goal.order()), format!("{} wants {goal}", view.goal_by))
 }
 
 /// A secondary that will not acknowledge again leaves. One that is merely dead is the primary's to remove (§4.2),
@@ -231,8 +236,9 @@ fn too_many_members(view: &View<'_>) -> Option<(Action, String)> {
         return None;
     }
     let secondaries = view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
-    let surplus = secondaries
-        .max_by_key(|node| (node.standing != Standing::Alive, node.leaving, node.replicas, node.node))?;
+    let surplus = secondaries.max_by_key(|node| {
+        (node.standing != Standing::Alive, node.leaving || node.drained, node.replicas, node.node)
+    })?;
     let reason = format!("{} members, {} wanted", view.configuration.len(), view.replica_count);
     decision(Action::Ask(Order::Remove(surplus.node)), reason)
 }
@@ -341,6 +347,19 @@ impl View<'_> {
         self.primary().is_some_and(|node| node.serves_as(RoleName::Primary, self))
     }
 
+    /// Whether nothing has to be done for it, and all of its members are there. What they reported last may be of
+    /// an earlier ballot.
+    pub(crate) fn is_settled(&self, action: &Action) -> bool {
+        let is_there = |node: NodeId| {
+            self.node(node).is_some_and(|node| node.standing == Standing::Alive && node.why_lost().is_none())
+        };
+        matches!(action, Action::Nothing | Action::NeedsNode)
+            && self.goal.is_none()
+            && self.adding.is_none()
+            && !self.configuration.is_empty()
+            && self.configuration.members().all(is_there)
+    }
+
     /// Nodes that can take a replica of this partition.
     fn candidates(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.iter().filter(|node| node.can_join() && !self.configuration.is_member(node.node))
@@ -392,7 +411,7 @@ impl NodeView {
     /// another one.
     pub(crate) fn can_join(&self) -> bool {
         let has_room = !self.disk_is_low || matches!(self.replica, Replica::Held { .. });
-        self.is_fit() && has_room && !self.black_listed
+        self.is_fit() && has_room && !self.black_listed && !self.drained
     }
 
     /// Whether it can be given something to do. A broken replica has to be collected first.

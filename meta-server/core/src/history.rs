@@ -138,6 +138,9 @@ impl Command {
                 apps.len(),
                 configurations.len()
             ),
+            Self::Drain { node, drained: true } => format!("{node} is being drained"),
+            Self::Drain { node, drained: false } => format!("{node} is not drained any more"),
+            Self::RemoveNode(node) => format!("{node} is forgotten"),
             Self::RegisterNode(node) => format!("{} is {} at {}", node.node, node.name, node.address),
         }
     }

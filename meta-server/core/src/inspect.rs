@@ -36,6 +36,7 @@ impl MetaCore {
                 disk: entry.disk,
                 black_listed: self.state.is_black_listed(node),
                 unknown: count(entry.holds.iter().filter(|gpid| self.strangers.contains_key(gpid)).count()),
+                drained: self.state.is_drained(node),
             })
         };
         known.filter_map(status).collect()

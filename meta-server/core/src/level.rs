@@ -68,6 +68,8 @@ impl Level {
             | AdminRequest::Why { .. }
             | AdminRequest::History { .. }
             | AdminRequest::GetLevel
+            | AdminRequest::BalancePlan
+            | AdminRequest::BalancerStatus
             | AdminRequest::SetLevel { .. } => true,
             // A primary would be asked, and what it then proposes is ignored.
             AdminRequest::Propose { .. } | AdminRequest::Balance { .. } => self >= Self::Freezed,

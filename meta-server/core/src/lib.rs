@@ -18,9 +18,11 @@
 
 mod admin;
 mod apps;
+mod balancer;
 mod command;
 mod cure;
 mod diagnosis;
+mod drain;
 mod event;
 mod explain;
 mod first_app;
@@ -41,8 +43,9 @@ mod settings;
 mod state;
 
 pub use admin::{
-    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, NodeStatus,
-    PartitionStatus, PastChange, ProposalKind, RefusalKind, UnknownKind,
+    AdminRefusal, AdminReply, AdminRequest, AppDescription, AppRoute, AppSummary, BalanceKind, BalancePlan,
+    BalancerStatus, NodeStatus, PartitionStatus, PastChange, PlannedMove, ProposalKind, RefusalKind,
+    UnknownKind,
 };
 pub use command::{Change, Command, EnvChange, Refused, WallTime};
 pub use diagnosis::{Diagnosis, LostPartition, ReplicaCopy, UnknownReplica};

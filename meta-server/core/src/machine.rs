@@ -6,6 +6,7 @@ use words::{AppId, Configuration, Gpid, MetaToNode, NodeAddress, NodeId, Partiti
 
 use crate::admin::{AdminReply, RefusalKind};
 use crate::apps::dropped_apps;
+use crate::balancer::Balancer;
 use crate::first_app::FirstApp;
 use crate::nodes::Nodes;
 use crate::partition::Partition;
@@ -38,13 +39,17 @@ pub struct MetaCore {
     pub(crate) starving: BTreeSet<Gpid>,
     /// When to look at a partition again, each at most once.
     pub(crate) timers: BTreeSet<(Time, Gpid)>,
+    /// Partitions that are not as they should be, or about to change.
+    pub(crate) unsettled: BTreeSet<Gpid>,
+    /// What moves to spread the load.
+    pub(crate) balancer: Balancer,
     /// The sweep looks at every partition now and then, should any cause have been missed.
     next_sweep: Time,
     swept: Option<Gpid>,
     /// When to ask whether a dropped app has expired.
     pub(crate) expiries: BTreeMap<AppId, Time>,
     /// When the last step was.
-    stepped: Time,
+    pub(crate) stepped: Time,
 }
 
 impl MetaCore {
@@ -73,6 +78,8 @@ impl MetaCore {
             in_flight: VecDeque::new(),
             starving: BTreeSet::new(),
             timers: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            balancer: Balancer::new(now),
             swept: None,
             stepped: now,
         }
@@ -101,6 +108,14 @@ impl MetaCore {
         if self.first_app.is_some() {
             self.create_first_app_if_due(now, out);
         }
+        self.cure_dirty(now, out);
+        if self.balancer.deadline() <= now {
+            self.balance(now);
+            self.cure_dirty(now, out);
+        }
+    }
+
+    fn cure_dirty(&mut self, now: Time, out: &mut MetaOutput) {
         while let Some(gpid) = self.dirty.pop_first() {
             self.cure(now, gpid, out);
         }
@@ -110,7 +125,8 @@ impl MetaCore {
     #[must_use]
     pub fn deadline(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(time, _)| time);
-        timer.min(self.nodes.deadline()).min(self.next_sweep).min(self.next_expiry())
+        let own = self.next_sweep.min(self.next_expiry()).min(self.balancer.deadline());
+        timer.min(self.nodes.deadline()).min(own)
     }
 
     /// The durable state.
@@ -149,6 +165,7 @@ impl MetaCore {
 
     /// A node changed: look at all that has to do with it.
     pub(crate) fn mark(&mut self, node: NodeId) {
+        self.balancer.changed();
         if let Some(entry) = self.nodes.get(node) {
             self.dirty.extend(entry.partitions());
         }
@@ -158,6 +175,11 @@ impl MetaCore {
     pub(crate) fn commit(&mut self, command: Command, token: Option<AdminToken>, out: &mut MetaOutput) {
         self.in_flight.push_back((command.clone(), token));
         out.commit.push(command);
+    }
+
+    /// Commands that are not durable yet.
+    pub(crate) fn uncommitted(&self) -> impl Iterator<Item = &Command> {
+        self.in_flight.iter().map(|(command, _)| command)
     }
 
     /// Has a partition's next configuration made durable: the only way to change one, but for a declared loss.
@@ -185,6 +207,7 @@ impl MetaCore {
         let before = self.state.configuration(gpid).expect("a partition has a configuration");
         self.nodes.reconfigured(gpid, before, configuration);
         partition.pending = Some(configuration.clone());
+        self.unsettled.insert(gpid);
     }
 
     fn on_committed(&mut self, now: Time, command: &Command, at: WallTime, out: &mut MetaOutput) {
@@ -246,6 +269,16 @@ impl MetaCore {
                 let result = self.state.apply(command, at).map(|_| self.black_list_changed(*node, *listed));
                 reply(token, result, out);
             }
+            Command::Drain { node, drained } => {
+                let result = self.state.apply(command, at).map(|_| self.drain_changed(*node, *drained));
+                reply(token, result, out);
+            }
+            Command::RemoveNode(node) => {
+                // Its name is known only before.
+                let name = self.state.with_names(&node.to_string());
+                let result = self.state.apply(command, at).map(|_| self.node_removed(*node, &name));
+                reply(token, result, out);
+            }
         }
     }
 
@@ -284,6 +317,7 @@ impl MetaCore {
         (command, at): (&Command, WallTime),
         out: &mut MetaOutput,
     ) -> Result<(), Refused> {
+        self.balancer.changed();
         let Some(before) = self.state.configuration(gpid).cloned() else {
             return Err(Refused::NoSuchPartition(gpid));
         };
@@ -378,9 +412,10 @@ fn reply(token: Option<AdminToken>, result: Result<AdminReply, Refused>, out: &m
             | Refused::PartitionCount(_)
             | Refused::ReplicaCount(_)
             | Refused::Env(_) => RefusalKind::InvalidArgument,
-            Refused::IllegalStep { .. } | Refused::NotExpired(_) | Refused::NotEmpty => {
-                RefusalKind::FailedPrecondition
-            }
+            Refused::IllegalStep { .. }
+            | Refused::NotExpired(_)
+            | Refused::NotEmpty
+            | Refused::StillMember { .. } => RefusalKind::FailedPrecondition,
         };
         AdminReply::refused(kind, refused.to_string())
     });

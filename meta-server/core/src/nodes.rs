@@ -281,6 +281,11 @@ impl Nodes {
         }
     }
 
+    /// A node is forgotten, unless it has come back meanwhile.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.nodes.retain(|&other, entry| other != node || entry.session.is_some());
+    }
+
     /// When a node was last heard that was not there before.
     pub(crate) fn last_arrival(&self) -> Time {
         self.last_arrival

@@ -56,6 +56,16 @@ impl MetaCore {
                 Ok(node) => return self.commit(Command::BlackList { node, listed }, Some(token), out),
                 Err(refusal) => AdminReply::Refused(refusal),
             },
+            AdminRequest::Drain { node, drained } => match self.node_called(&node) {
+                Ok(node) => return self.commit(Command::Drain { node, drained }, Some(token), out),
+                Err(refusal) => AdminReply::Refused(refusal),
+            },
+            AdminRequest::RemoveNode { node } => match self.check_removal(&node) {
+                Ok(node) => return self.commit(Command::RemoveNode(node), Some(token), out),
+                Err(refusal) => self.named(AdminReply::Refused(refusal)),
+            },
+            AdminRequest::BalancePlan => AdminReply::BalancePlan(self.balance_plan()),
+            AdminRequest::BalancerStatus => AdminReply::Balancer(self.balancer_status()),
             AdminRequest::DescribeApp { name } => match self.describe_app(&name) {
                 Some(app) => AdminReply::App(app),
                 None => {
@@ -148,6 +158,7 @@ impl MetaCore {
         let partition = self.partitions.get_mut(&gpid).expect("it was just looked at");
         partition.plan = VecDeque::from(goals);
         partition.goal_since = now;
+        "an operator".clone_into(&mut partition.plan_by);
         AdminReply::Accepted(format!("{gpid}: the primary is asked for {}", steps.join(", then for ")))
     }
 
@@ -202,23 +213,35 @@ impl MetaCore {
         let (_, view) = self.partition_view(now, gpid)?;
         let from = self.resolve(from, &view)?;
         let to = self.resolve(to, &view)?;
-        let goals = match kind {
+        self.check_move(gpid, &view, kind, from, to).map(Verdict::Plan)
+    }
+
+    /// What has to be reached one after the other to make a move, if it can be made.
+    pub(crate) fn check_move(
+        &self,
+        gpid: Gpid,
+        view: &View<'_>,
+        kind: BalanceKind,
+        from: &NodeView,
+        to: &NodeView,
+    ) -> Checked<Vec<Goal>> {
+        match kind {
             BalanceKind::MovePrimary => {
-                check_primary(&view, from)?;
-                return upgrade_to_primary(&view, to);
+                check_primary(view, from)?;
+                check_successor(view, to)?;
+                Ok(vec![Goal::Primary(to.node)])
             }
             BalanceKind::CopyPrimary => {
-                check_primary(&view, from)?;
-                self.check_add(gpid, &view, to)?;
-                vec![Goal::Member(to.node), Goal::Primary(to.node), Goal::Gone(from.node)]
+                check_primary(view, from)?;
+                self.check_add(gpid, view, to)?;
+                Ok(vec![Goal::Member(to.node), Goal::Primary(to.node), Goal::Gone(from.node)])
             }
             BalanceKind::CopySecondary => {
-                check_secondary(&view, from)?;
-                self.check_add(gpid, &view, to)?;
-                vec![Goal::Member(to.node), Goal::Gone(from.node)]
+                check_secondary(view, from)?;
+                self.check_add(gpid, view, to)?;
+                Ok(vec![Goal::Member(to.node), Goal::Gone(from.node)])
             }
-        };
-        Ok(Verdict::Plan(goals))
+        }
     }
 
     fn check_add(&self, gpid: Gpid, view: &View<'_>, target: &NodeView) -> Checked<()> {
@@ -231,6 +254,9 @@ impl MetaCore {
             return Err(forbidden(format!(
                 "the disk of {node} is almost full; choose another node, or make room there"
             )));
+        }
+        if target.drained {
+            return Err(forbidden(format!("{node} is being drained; `admin node undrain` ends that")));
         }
         if target.black_listed {
             return Err(forbidden(format!(
@@ -302,14 +328,8 @@ fn assign_primary(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
 }
 
 fn upgrade_to_primary(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
-    let node = target.node;
-    if view.configuration.primary == Some(node) {
-        return Err(forbidden(format!("{node} is the primary already")));
-    }
-    check_secondary(view, target)?;
-    check_fit(target)?;
-    live_primary(view)?;
-    Ok(Verdict::Plan(vec![Goal::Primary(node)]))
+    check_successor(view, target)?;
+    Ok(Verdict::Plan(vec![Goal::Primary(target.node)]))
 }
 
 fn remove(view: &View<'_>, target: &NodeView) -> Checked<Verdict> {
@@ -329,6 +349,16 @@ fn check_primary(view: &View<'_>, target: &NodeView) -> Checked<()> {
     if view.configuration.primary != Some(target.node) {
         return Err(forbidden(format!("{} is not the primary: {}", target.node, view.configuration)));
     }
+    live_primary(view)
+}
+
+fn check_successor(view: &View<'_>, target: &NodeView) -> Checked<()> {
+    let node = target.node;
+    if view.configuration.primary == Some(node) {
+        return Err(forbidden(format!("{node} is the primary already")));
+    }
+    check_secondary(view, target)?;
+    check_fit(target)?;
     live_primary(view)
 }
 

@@ -26,8 +26,10 @@ pub(crate) struct Partition {
     pub(crate) adding: Option<Adding>,
     /// Who was given up on while learning, since the last change.
     pub(crate) avoid: BTreeSet<NodeId>,
-    /// What an operator wants, the next goal first.
+    /// What an operator or the balancer wants, the next goal first.
     pub(crate) plan: VecDeque<Goal>,
+    /// Who wants it.
+    pub(crate) plan_by: String,
     /// When the first goal of the plan became the first.
     pub(crate) goal_since: Time,
     /// What the primary is being asked for.

@@ -24,6 +24,10 @@ pub struct MetaSettings {
     /// How long a dropped app can be recalled, in seconds, unless an operator says otherwise (rDSN's
     /// `hold_seconds_for_dropped_app`).
     pub hold_seconds_for_dropped_app: u64,
+    /// How many moves the balancer, or a drain, has under way at most; with 0 nothing moves by itself.
+    pub balancer_moves_in_flight: usize,
+    /// How long everything must have been healthy before something is balanced, and how often it is looked at.
+    pub balancer_pause: Duration,
     /// The app types that replica servers have registered.
     pub app_types: Vec<String>,
 }
@@ -39,6 +43,8 @@ impl Default for MetaSettings {
             mutation_2pc_min_replica_count: 2,
             sweep: Duration::from_millis(500),
             hold_seconds_for_dropped_app: 604_800,
+            balancer_moves_in_flight: 4,
+            balancer_pause: Duration::from_secs(5),
             app_types: vec!["counter".to_owned()],
         }
     }

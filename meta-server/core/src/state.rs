@@ -37,6 +37,8 @@ pub struct MetaState {
     black_list: BTreeSet<NodeId>,
     /// What has changed, when and why.
     history: History,
+    /// Nodes from which everything shall go.
+    drained: BTreeSet<NodeId>,
 }
 
 impl MetaState {
@@ -65,6 +67,8 @@ impl MetaState {
             Command::ChangeEnvs { name, change } => self.change_envs(name, change)?,
             Command::BlackList { node, listed } => vec![self.set_black_listed(*node, *listed)?],
             Command::Recover { apps, configurations } => self.recover(apps, configurations, at)?,
+            Command::Drain { node, drained } => vec![self.set_drained(*node, *drained)?],
+            Command::RemoveNode(node) => self.remove_node(*node)?,
         };
         changes.push(self.history.record(command, at));
         for change in &changes {
@@ -90,6 +94,10 @@ impl MetaState {
             Change::BlackList(nodes) => self.black_list = nodes,
             Change::Step { gpid, step } => self.history.put_step(gpid, step),
             Change::Event(event) => self.history.put_event(event),
+            Change::Drained(nodes) => self.drained = nodes,
+            Change::NodeRemoved(node) => {
+                self.nodes.remove(&node);
+            }
         }
     }
 
@@ -103,7 +111,9 @@ impl MetaState {
         let nodes = self.nodes.values().cloned().map(Change::Node);
         let level = (self.level != Level::default()).then_some(Change::Level(self.level));
         let black_list = (!self.black_list.is_empty()).then(|| Change::BlackList(self.black_list.clone()));
-        apps.chain(configurations).chain(nodes).chain(level).chain(black_list).chain(self.history.values())
+        let drained = (!self.drained.is_empty()).then(|| Change::Drained(self.drained.clone()));
+        let lists = level.into_iter().chain(black_list).chain(drained);
+        apps.chain(configurations).chain(nodes).chain(lists).chain(self.history.values())
     }
 
     /// Every app ever created, by number.
@@ -182,6 +192,12 @@ impl MetaState {
     /// The other changes that are kept, the newest last.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         self.history.events()
+    }
+
+    /// Whether everything on a node shall go elsewhere.
+    #[must_use]
+    pub fn is_drained(&self, node: NodeId) -> bool {
+        self.drained.contains(&node)
     }
 
     /// A text for people in which nodes stand by their ids, with their names instead. A name that several nodes
@@ -313,6 +329,40 @@ impl MetaState {
             nodes.remove(&node)
         };
         Ok(Change::BlackList(nodes))
+    }
+
+    fn set_drained(&self, node: NodeId, drained: bool) -> Result<Change, Refused> {
+        if !self.nodes.contains_key(&node) {
+            return Err(Refused::UnknownNode(node));
+        }
+        let mut nodes = self.drained.clone();
+        if drained {
+            nodes.insert(node)
+        } else {
+            nodes.remove(&node)
+        };
+        Ok(Change::Drained(nodes))
+    }
+
+    /// Whoever is named by a configuration must be known, so only who is named by none is forgotten. A dropped app
+    /// can be recalled.
+    fn remove_node(&self, node: NodeId) -> Result<Vec<Change>, Refused> {
+        if !self.nodes.contains_key(&node) {
+            return Err(Refused::UnknownNode(node));
+        }
+        let is_gone = |gpid: &Gpid| self.apps.get(&gpid.app).is_none_or(|app| app.status == AppStatus::Gone);
+        let mut of = self.configurations.iter().filter(|(gpid, _)| !is_gone(gpid));
+        if let Some((&gpid, _)) = of.find(|(_, configuration)| configuration.is_member(node)) {
+            return Err(Refused::StillMember { node, gpid });
+        }
+        let mut changes = vec![Change::NodeRemoved(node)];
+        if self.is_black_listed(node) {
+            changes.push(self.set_black_listed(node, false)?);
+        }
+        if self.is_drained(node) {
+            changes.push(self.set_drained(node, false)?);
+        }
+        Ok(changes)
     }
 
     /// Compare-and-set on the ballot (§4.1): every step of every partition's configuration passes here (S5, S6).

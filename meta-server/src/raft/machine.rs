@@ -91,8 +91,10 @@ fn carry_out(storage: &Storage, state: &mut MetaState, commands: &Batch, batch: 
 
 fn put(storage: &Storage, batch: &mut WriteBatch, changes: impl IntoIterator<Item = Change>) {
     for change in changes {
-        let (key, value) = encode(&change);
-        batch.put_cf(storage.state(), key, value);
+        match encode(&change) {
+            (key, Some(value)) => batch.put_cf(storage.state(), key, value),
+            (key, None) => batch.delete_cf(storage.state(), key),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ fn changes() -> Vec<Change> {
         Change::Node(NodeAddress { node, name, address }),
         Change::Level(Level::Steady),
         Change::BlackList([node].into()),
+        Change::Drained([node].into()),
         Change::Step {
             gpid: Gpid::new(7, 1),
             step: Step { at: WallTime(5), configuration, cause: "a test".to_owned() },
@@ -33,7 +34,10 @@ fn changes() -> Vec<Change> {
 fn write(storage: &Storage, changes: &[Change]) {
     let mut batch = WriteBatch::default();
     for (key, value) in changes.iter().map(encode) {
-        batch.put_cf(storage.state(), key, value);
+        match value {
+            Some(value) => batch.put_cf(storage.state(), key, value),
+            None => batch.delete_cf(storage.state(), key),
+        }
     }
     storage.commit(batch, Sync::Now).expect("it is written");
 }
@@ -49,6 +53,8 @@ fn what_is_written_is_read_again() {
     let (storage, _) = Storage::open(directory.path(), "meta1").expect("it opens again");
     let state = storage.read_state().expect("it is read");
     assert_eq!(state.values().collect::<Vec<_>>(), changes());
+    write(&storage, &[Change::NodeRemoved(NodeId(u128::MAX - 1))]);
+    assert_eq!(storage.read_state().expect("it is read").nodes().count(), 0);
     assert_eq!(storage.id(), id);
 }
 
@@ -66,7 +72,7 @@ fn each_directory_is_another_server() {
 fn damaged_values_and_other_formats_are_told() {
     let directory = tempfile::tempdir().expect("a directory");
     let open = || Storage::open(directory.path(), "meta1");
-    let app_under_another_number = (b"app/\0\0\0\x08".as_slice(), encode(&changes()[0]).1);
+    let app_under_another_number = (b"app/\0\0\0\x08".as_slice(), encode(&changes()[0]).1.expect("a value"));
     for (key, value) in [
         app_under_another_number,
         (b"app/\0\0\0\x07", vec![0xff; 3]),

@@ -103,6 +103,10 @@ section! {
         sweep_ms: u64 = 500, Number(10, HOUR_MS);
         /// How long a dropped app can be recalled, in seconds, unless an operator says otherwise.
         hold_seconds_for_dropped_app: u64 = 604_800, Number(0, 1 << 32);
+        /// Moves that the balancer, or the draining of nodes, has under way at most; with 0 nothing moves by itself.
+        balancer_moves_in_flight: usize = 4, Number(0, 10_000);
+        /// How long everything must have been healthy before something is balanced.
+        balancer_pause_ms: u64 = 5000, Number(10, HOUR_MS);
         /// The app types that can be created: those that the replica servers have registered.
         app_types: List<String> = List(vec!["counter".to_owned()]), Names;
         /// Between two signs of life of the meta server that leads to the others.

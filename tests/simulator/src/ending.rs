@@ -7,6 +7,7 @@ use replicated_app::ReplicatedApp;
 use words::{Configuration, Decree, Gpid, NodeId, RoleName};
 
 use crate::clock::Moment;
+use crate::sometimes::Sometimes;
 use crate::violation::{Checked, Violation, check};
 use crate::world::{Happening, World, trace};
 
@@ -92,10 +93,16 @@ impl World<'_> {
         if complaint.is_none() && self.ending.is_quiet() {
             complaint = self.complaint_about_logs();
         }
+        if complaint.is_none() && self.ending.is_quiet() {
+            complaint = self.complaint_about_balance();
+        }
         let since = self.ending.quiet.or(self.ending.began).unwrap_or_default();
         match complaint {
             None if self.ending.is_quiet() => {
                 self.compare_bytes()?;
+                if self.plan.meta.balancer_moves_in_flight > 0 {
+                    self.tally.note(Sometimes::Balanced);
+                }
                 self.ending.over = true;
             }
             // All is served and whole: what is under way ends, then all must be equal.

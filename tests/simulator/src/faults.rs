@@ -14,6 +14,7 @@ use crate::world::{Happening, World, trace};
 mod clients;
 mod disasters;
 mod disks;
+mod drains;
 mod machines;
 mod network;
 mod nodes;
@@ -68,6 +69,7 @@ impl World<'_> {
             Fault::Order => self.order_anything(),
             Fault::Join => self.join()?,
             Fault::Empty => self.begin_to_empty(victim),
+            Fault::Drain => self.begin_to_drain(victim),
             Fault::Leave => self.take_away(victim),
             Fault::Disaster => self.begin_disaster(),
             Fault::LoseAll => self.lose_all(),

@@ -18,6 +18,7 @@
 //! | `invariants`, `states`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `bounds`, `log_bounds` | what nodes hold in memory and on disk stays bounded (L2) |
 //! | `faults`, `ending`, `convergence` | what goes wrong; recovery after the last fault (L1); equal to the byte |
+//! | `balance` | whether everything is spread evenly in the end |
 //! | `crash_points` | a run in which the power of one machine goes after its n-th disk operation |
 //! | `mask`, `shrink` | what of a failing run can be left out while it still fails |
 //! | `scenario` | the language of tests/scenarios: whoever writes one decides what goes wrong, and when |
@@ -25,6 +26,7 @@
 
 mod agenda;
 mod apps;
+mod balance;
 mod bounds;
 mod checksum;
 mod clients;

@@ -294,6 +294,7 @@ pub(crate) fn settings(nodes: &replica_core::Settings, replica_assign_delay: Dur
         learn_timeout: nodes.learn_timeout,
         mutation_2pc_min_replica_count: nodes.mutation_2pc_min_replica_count,
         replica_assign_delay,
+        balancer_moves_in_flight: 0,
         app_types: vec![APP_TYPE.to_owned()],
         ..MetaSettings::default()
     }

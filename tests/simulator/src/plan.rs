@@ -78,6 +78,8 @@ impl Plan {
         }
         plan.add_rarities(&mut Dice::new(seed, 3));
         plan.faults.extend(faults::draw_later(dice));
+        // Of a stream of its own, so that the other seeds stay what they are.
+        plan.balance(&mut Dice::new(seed, 4));
         plan
     }
 
@@ -136,6 +138,18 @@ impl Plan {
         // Outcomes that nobody knows make a search long, so they are to be few.
         self.habits.stray_permille = self.habits.stray_permille.min(10);
         self.habits.limit = self.habits.limit.max(Duration::from_secs(8));
+    }
+
+    /// A quarter of all runs: replicas and primaries are spread evenly, and operators drain nodes.
+    fn balance(&mut self, dice: &mut Dice) {
+        if !dice.permille(250) {
+            return;
+        }
+        self.meta.balancer_moves_in_flight = dice.pick(&[1, 2, 4]);
+        self.meta.balancer_pause = Duration::from_millis(dice.pick(&[100, 500, 2_000]));
+        if dice.permille(500) {
+            self.faults.push((Fault::Drain, Duration::from_millis(dice.between(2_000, 6_000))));
+        }
     }
 
     /// A run in which members come and go all the time, checkpoints are taken and learned all the time, and

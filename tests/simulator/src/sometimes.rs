@@ -123,6 +123,10 @@ sometimes! {
     OrderRefused: "an operator's order was refused",
     MachineJoined: "a machine joined",
     MachineEmptied: "a machine was emptied by an operator",
+    NodeDrained: "a node was drained and ended empty",
+    DrainTakenBack: "a drain was taken back",
+    NodeForgotten: "a node that was gone was forgotten",
+    Balanced: "a cluster was spread evenly at the end",
     MachineGone: "a machine was taken away for good",
     StaleLife: "a message for an earlier life was dropped",
 }

@@ -120,6 +120,10 @@ pub(crate) enum Happening {
     StartStopped,
     /// An operator empties a machine, and then takes it away for good.
     Empty { machine: usize, until: Moment },
+    /// An operator looks at a node that is being drained.
+    Drain { node: NodeId, until: Moment },
+    /// An operator wants a node that is gone to be forgotten.
+    Forget { node: NodeId, tries: u32 },
     /// A client wants to do something.
     Think { client: usize },
     /// A client tries its operation (again).
@@ -299,6 +303,8 @@ impl<'a> World<'a> {
             Happening::Disaster => self.on_disaster(),
             Happening::StartStopped => self.start_stopped(),
             Happening::Empty { machine, until } => self.on_empty(machine, until),
+            Happening::Drain { node, until } => self.on_drain(node, until),
+            Happening::Forget { node, tries } => self.on_forget(node, tries),
             Happening::Think { client } => self.on_think(client),
             Happening::Try { op } => self.on_try(op),
             Happening::Request { machine, op, attempt, request } => {

@@ -4,6 +4,7 @@
 //! --bin admin` writes it into docs/admin.md.
 
 mod app;
+mod balancer;
 mod completions;
 mod create;
 mod dropped;
@@ -28,7 +29,7 @@ use crate::failure::Failure;
 pub(crate) const GROUPS: [(&str, &[&str]); 7] = [
     ("Apps", &["apps", "app", "create", "drop", "recall", "rename", "replicas", "env"]),
     ("Nodes", &["nodes", "node"]),
-    ("What the meta server does by itself", &["level", "why", "history"]),
+    ("What the meta server does by itself", &["level", "why", "history", "balancer"]),
     ("Meta servers", &["meta"]),
     ("Moving replicas by hand", &["propose", "balance"]),
     ("When things are lost", &["ddd", "accept-loss", "recover"]),
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     /// The meta servers
     #[command(subcommand)]
     Meta(meta::Meta),
+    Balancer(balancer::Balancer),
     Propose(partition::Propose),
     Balance(partition::Balance),
     Ddd(loss::Ddd),
@@ -84,6 +86,7 @@ impl Command {
             Self::Why(command) => command.run(admin).await,
             Self::History(command) => command.run(admin).await,
             Self::Meta(command) => command.run(admin).await,
+            Self::Balancer(command) => command.run(admin).await,
             Self::Propose(command) => command.run(admin).await,
             Self::Balance(command) => command.run(admin).await,
             Self::Ddd(command) => command.run(admin).await,
@@ -109,6 +112,8 @@ impl Command {
             Self::Nodes(command) => command.watch.every,
             Self::Ddd(command) => command.watch.every,
             Self::Meta(command) => command.watch(),
+            Self::Node(node::Node::Drain(command)) => command.watch.every,
+            Self::Balancer(command) => command.watch.every,
             _ => None,
         }
     }

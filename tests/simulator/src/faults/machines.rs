@@ -41,7 +41,7 @@ impl World<'_> {
         self.machines[index].presence = Presence::Gone;
     }
 
-    fn can_go(&self, index: usize) -> bool {
+    pub(super) fn can_go(&self, index: usize) -> bool {
         let enough = self.plan.settings.mutation_2pc_min_replica_count.max(1);
         self.machines[index].presence == Presence::Here
             && self.machines_here() > enough

@@ -80,6 +80,8 @@ pub(crate) enum Fault {
     Join,
     /// An operator moves all replicas away from a machine and then takes it away.
     Empty,
+    /// An operator drains a node, and then takes its machine away or changes his mind.
+    Drain,
     /// A machine is lost for good, with its disk.
     Leave,
     /// All members of a partition are lost but one that was away, and an operator declares the loss.

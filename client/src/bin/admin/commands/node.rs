@@ -31,6 +31,7 @@ Fields of --json, a list of:
     available     bytes that can still be written
     is_low        below the watermark: the server takes no writes of clients and no new replicas
   black_listed  it gets no new replicas (`admin node black-list`)
+  drained       everything on it goes elsewhere (`admin node drain`)
   silent_ms     milliseconds since its last beacon
   unknown       replicas that it holds of partitions that the meta server does not know (`admin ddd`)
   life          how often it has started; 0 if it was not heard since the meta server started
@@ -47,8 +48,10 @@ impl Nodes {
         let mut shown = rows.clone();
         for row in &mut shown {
             row["disk"] = disk_line(&row["disk"]);
-            if row["black_listed"] == true {
-                row["name"] = format!("{} (black list)", row["name"].as_str().unwrap_or_default()).into();
+            for (field, said) in [("black_listed", "black list"), ("drained", "drained")] {
+                if row[field] == true {
+                    row["name"] = format!("{} ({said})", row["name"].as_str().unwrap_or_default()).into();
+                }
             }
         }
         let columns = [
@@ -74,6 +77,9 @@ pub(crate) enum Node {
     /// Nodes that get no new replicas; those that they have stay, and may become primary
     #[command(subcommand)]
     BlackList(BlackList),
+    Drain(Drain),
+    Undrain(Undrain),
+    Remove(Remove),
 }
 
 impl Node {
@@ -83,6 +89,9 @@ impl Node {
             Self::BlackList(BlackList::Add(command)) => command.run(admin, true).await,
             Self::BlackList(BlackList::Remove(command)) => command.run(admin, false).await,
             Self::BlackList(BlackList::Ls(command)) => command.run(admin).await,
+            Self::Drain(command) => command.run(admin).await,
+            Self::Undrain(command) => command.run(admin).await,
+            Self::Remove(command) => command.run(admin).await,
         }
     }
 }
@@ -145,6 +154,93 @@ impl ListedNodes {
         });
         Ok(Answer::list(listed.collect(), &["name", "address", "node"]))
     }
+}
+
+/// Everything on this node goes elsewhere, in small steps, and it gets nothing new
+///
+/// Primaries are handed over first, then each replica is copied before it leaves. Once nothing is left the node can be
+/// stopped and removed. With --watch what is left is shown again and again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin node drain replica4
+  admin node drain replica4 --watch 2
+
+Fields of --json:
+  accepted     what holds from now on, for people
+  primaries    partitions that it still leads
+  secondaries  partitions in which it is still a secondary")]
+pub(crate) struct Drain {
+    /// Its name, address or id
+    node: String,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+impl Drain {
+    async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let node = find(admin, &self.node).await?.node;
+        let of = |status: &pb::NodeStatus| status.node.as_ref().is_some_and(|address| address.node == node);
+        let status = list_nodes(admin).await?.nodes.into_iter().find(of).unwrap_or_default();
+        let accepted = match status.drained {
+            true => "it is being drained".to_owned(),
+            false => drain(admin, &self.node, true).await?,
+        };
+        let (leads, follows) = (status.primaries, status.secondaries);
+        let left = match leads + follows {
+            0 => "nothing is left on it: stop it, then `admin node remove` it".to_owned(),
+            _ => format!("{leads} primaries and {follows} secondaries are left on it"),
+        };
+        let json = json!({ "accepted": accepted, "primaries": leads, "secondaries": follows });
+        Ok(Answer::new(json, format!("accepted: {accepted}\n{left}")))
+    }
+}
+
+/// This node is like any other again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin node undrain replica4
+
+Fields of --json:
+  accepted  what holds from now on, for people")]
+pub(crate) struct Undrain {
+    /// Its name, address or id
+    node: String,
+}
+
+impl Undrain {
+    async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let accepted = drain(admin, &self.node, false).await?;
+        Ok(Answer::said("accepted", &accepted))
+    }
+}
+
+/// Forget a node that does not run and is a member of nothing
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  admin node remove replica4
+
+Fields of --json:
+  accepted  what holds from now on, for people")]
+pub(crate) struct Remove {
+    /// Its name, address or id
+    node: String,
+}
+
+impl Remove {
+    async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
+        let request = pb::RemoveNodeRequest { node: self.node.clone() };
+        let reply = admin.ask(async |mut admin| admin.remove_node(request.clone()).await).await?;
+        Ok(Answer::said("accepted", &reply.accepted))
+    }
+}
+
+async fn drain(admin: &Admin, node: &str, drained: bool) -> Result<String, MetaError> {
+    let request = pb::DrainRequest { node: node.to_owned(), drained };
+    let reply = admin.ask(async |mut admin| admin.drain(request.clone()).await).await?;
+    Ok(reply.accepted)
 }
 
 /// The replicas that a replica server holds, as it last reported
@@ -214,7 +310,7 @@ fn row(status: &pb::NodeStatus) -> Value {
         "disk": status.disk.filter(|disk| disk.capacity > 0).map(|disk| json!({
             "capacity": disk.capacity, "available": disk.available, "is_low": disk.is_low,
         })),
-        "black_listed": status.black_listed,
+        "black_listed": status.black_listed, "drained": status.drained,
         "silent_ms": status.silent_ms, "unknown": status.unknown,
     })
 }
