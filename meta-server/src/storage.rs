@@ -85,6 +85,9 @@ pub(crate) enum Sync {
     Later,
 }
 
+/// A key and its value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// The open folder.
 pub(crate) struct Storage {
     db: DB,
@@ -146,7 +149,7 @@ impl Storage {
         &'s self,
         family: &'s ColumnFamily,
         from: IteratorMode<'_>,
-    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StorageError>> + 's {
+    ) -> impl Iterator<Item = Result<Entry, StorageError>> + 's {
         self.db.iterator_cf(family, from).map(|entry| entry.map_err(|error| self.failed(error)))
     }
 

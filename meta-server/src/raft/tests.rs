@@ -100,7 +100,7 @@ async fn live(folder: &Path, term: u64, recorder: &mut Recorder<(u64, u64)>) {
     log.truncate(log_id(term, 1, first + 3)).await.expect("it is cut");
     recorder.promise((term, first + 2));
     machine.apply((first..first + 3).map(|index| entry(term, index))).await.expect("it is applied");
-    if term % 2 == 0 {
+    if term.is_multiple_of(2) {
         log.purge(log_id(term, 1, first)).await.expect("it is purged");
     }
 }
