@@ -137,7 +137,7 @@ fn damage_a_file(test: &'static str, part: Part, complaint: &str) {
 
 #[test]
 fn a_segment_of_the_log_is_damaged() {
-    damage_a_file("a_segment_of_the_log_is_damaged", Part::Segment, "the prepare log is damaged");
+    damage_a_file("a_segment_of_the_log_is_damaged", Part::Segment, "prepare log is damaged");
 }
 
 #[test]
