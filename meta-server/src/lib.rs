@@ -17,6 +17,7 @@ mod session;
 mod storage;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,11 +96,28 @@ impl From<openraft::error::Fatal<raft::MemberId>> for ServeError {
 ///
 /// # Errors
 /// If the data directory can't be used, or the state can't be made durable any more.
-pub async fn run(
+pub fn run(
     listener: TcpListener,
     options: Options,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<(), ServeError>> + Send>> {
+    boxed(listener, options, Box::pin(shutdown))
+}
+
+/// When to stop.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Nothing is generic from here on, so that all of the server is compiled in this crate, and not once more in each
+/// program that runs it.
+fn boxed(
+    listener: TcpListener,
+    options: Options,
+    shutdown: Stop,
+) -> Pin<Box<dyn Future<Output = Result<(), ServeError>> + Send>> {
+    Box::pin(open_and_serve(listener, options, shutdown))
+}
+
+async fn open_and_serve(listener: TcpListener, options: Options, shutdown: Stop) -> Result<(), ServeError> {
     let (storage, closed) = Storage::open(&options.data_dir, &options.name)?;
     let outcome = serve(listener, options, Arc::new(storage), shutdown).await;
     // Whoever opens the directory next must find it closed.
@@ -112,7 +130,7 @@ async fn serve(
     listener: TcpListener,
     options: Options,
     storage: Arc<Storage>,
-    shutdown: impl Future<Output = ()>,
+    shutdown: Stop,
 ) -> Result<(), ServeError> {
     let keepalive = options.settings.failure_timeout;
     let server = Peer { name: options.name.clone(), address: options.address };

@@ -64,7 +64,7 @@ async fn serve(arguments: Arguments) -> Result<(), (u8, String)> {
     })?;
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| (FAILED, error.to_string()))?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| (FAILED, error.to_string()))?;
-    let shutdown = async {
+    let shutdown = async move {
         tokio::select! {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -56,11 +57,28 @@ pub struct Options {
 ///
 /// # Errors
 /// It can't start: the settings don't name it, its data directory is in use, another node's, or can't be used.
-pub async fn run(
+pub fn run(
     listener: TcpListener,
     options: Options,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), StartError> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> {
+    boxed(listener, options, Box::pin(shutdown))
+}
+
+/// When to stop.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Nothing is generic from here on, so that all of the server is compiled in this crate, and not once more in each
+/// program that runs it.
+fn boxed(
+    listener: TcpListener,
+    options: Options,
+    shutdown: Stop,
+) -> Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>> {
+    Box::pin(serve(listener, options, shutdown))
+}
+
+async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Result<(), StartError> {
     let address = advertised_address(&listener, &options)?;
     let Options { settings, name, registry } = options;
     let (mail, reports, mailbox) = mailbox();
