@@ -329,6 +329,46 @@ impl Cluster {
         Ok(servers.iter().map(MetaServer::parse).collect())
     }
 
+    /// What a server has used of the processors so far.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn cpu_time(&self, name: &str) -> Duration {
+        self.servers[name].cpu_time()
+    }
+
+    /// Bytes of memory that a server holds.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> u64 {
+        self.servers[name].memory()
+    }
+
+    /// Waits until all replica servers are alive, and every partition of these apps is served by a primary and two
+    /// secondaries that know it.
+    ///
+    /// # Panics
+    /// If that takes more than a minute.
+    pub fn wait_until_serving(&self, apps: &[&str]) {
+        wait_for("all replicas, in their roles", || {
+            for name in REPLICAS {
+                self.node(name)?;
+            }
+            for app in apps {
+                let partitions = self.partitions(app)?;
+                let missing: Vec<&Partition> =
+                    partitions.iter().filter(|it| !it.in_roles || it.secondaries.len() != 2).collect();
+                if let Some(first) = missing.first() {
+                    return Err(format!("{} of {}, the first {first:?}", missing.len(), partitions.len()));
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// Waits until every partition of an app has a primary and two secondaries.
     ///
     /// # Panics
@@ -386,6 +426,8 @@ pub struct Partition {
     pub secondaries: Vec<String>,
     /// What each node last reported to have committed, by its name.
     pub committed: BTreeMap<String, u64>,
+    /// Whether every member has reported its role in the present ballot.
+    pub in_roles: bool,
 }
 
 impl Partition {
@@ -407,8 +449,17 @@ impl Partition {
             let latest = committed.entry(name).or_default();
             *latest = decree.max(*latest);
         }
+        let ballot = &shown["ballot"];
+        let reported = |name: &Value, role: &str| {
+            let replicas = shown["replicas"].as_array().into_iter().flatten();
+            replicas.filter(|at| at["node"] == *name).any(|at| at["role"] == role && at["ballot"] == *ballot)
+        };
+        let mut secondaries = shown["secondaries"].as_array().into_iter().flatten();
+        let in_roles =
+            reported(&shown["primary"], "primary") && secondaries.all(|it| reported(it, "secondary"));
         Self {
             committed,
+            in_roles,
             gpid: text(&shown["gpid"]).unwrap_or_default(),
             ballot: shown["ballot"].as_u64().unwrap_or_default(),
             primary: text(&shown["primary"]),

@@ -1,6 +1,6 @@
 //! One process of ours: started from what was built, ended by its id.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +32,32 @@ impl Process {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has used of the processors so far.
+    ///
+    /// # Panics
+    /// If the system doesn't say.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("of a running process");
+        // After its name, which can have anything in it: state is field 3, user and system time 14 and 15, in
+        // hundredths of a second whatever the kernel's own clock does.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let hundredths: u64 = fields[11..13].iter().map(|it| it.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(hundredths * 10)
+    }
+
+    /// Bytes of memory that it holds.
+    ///
+    /// # Panics
+    /// If the system doesn't say.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("of a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        let kib = line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("a number") << 10
     }
 
     /// Sends a signal.
