@@ -59,7 +59,7 @@ pub struct PlannedPartition {
     pub highest: Ballot,
     /// How it goes on; `None` if nobody has a copy that can be trusted.
     pub configuration: Option<Configuration>,
-    /// All members of the last configuration that anybody acted under are here, so nothing is lost (§4.9).
+    /// Everybody who can have acted is here, so nothing is lost (§4.9).
     pub certain: bool,
     /// What is doubtful about it, for people.
     pub notes: Vec<String>,
@@ -244,19 +244,26 @@ impl MetaCore {
         let silent = here.iter().filter(|(_, stranger)| stranger.description().is_none());
         notes.extend(silent.map(|(node, _)| format!("{node} has not described its replica yet; ask again")));
 
-        let last = here
-            .iter()
-            .filter_map(|(node, stranger)| stranger.whole_configuration(*node))
-            .find(|configuration| configuration.ballot == highest);
+        let whole = here.iter().filter_map(|&(node, stranger)| {
+            let is_primarys = stranger.report.role == RoleName::Primary;
+            Some((is_primarys, stranger.whole_configuration(node).filter(|last| last.ballot == highest)?))
+        });
+        // Only the primary knows whom it proposed to add.
+        let last = whole.max_by_key(|&(is_primarys, _)| is_primarys);
         let ballot = Ballot(highest.0 + MARGIN);
         let trusted =
             |node: NodeId| here.iter().any(|(here, stranger)| *here == node && stranger.is_trusted());
-        if let Some(last) = last.filter(|last| last.members().all(trusted)) {
-            let configuration = Some(Configuration { ballot, ..last.clone() });
-            return PlannedPartition { gpid, highest, configuration, certain: true, notes };
-        }
         match last {
-            Some(last) => {
+            Some((certain, last)) if last.members().all(trusted) => {
+                if !certain {
+                    notes.push(format!(
+                        "the primary of {last} does not lead any more: whom it proposed to add may have acted since"
+                    ));
+                }
+                let configuration = Some(Configuration { ballot, ..last.clone() });
+                return PlannedPartition { gpid, highest, configuration, certain, notes };
+            }
+            Some((_, last)) => {
                 let missing: Vec<String> =
                     last.members().filter(|&node| !trusted(node)).map(|node| node.to_string()).collect();
                 notes.push(format!(

@@ -82,7 +82,7 @@ pub struct ReplicaDescription {
     pub app: AppInfo,
     /// On what terms it serves; those that it begins with if it restarted and has not heard of them since.
     pub terms: AppTerms,
-    /// The configuration of its ballot. Without members if it restarted and has not heard of one since; with the
+    /// The configuration of its ballot; a primary's with those that it proposed to add, for they count (§4.3). Without members if it restarted and has not heard of one since; with the
     /// primary alone if it knows it from a prepare.
     pub configuration: Configuration,
     /// Up to where its log is known to equal that of the primary of its ballot.

@@ -311,11 +311,15 @@ impl Replica {
 
     /// All that it knows of itself (§4.9).
     pub(crate) fn description(&self) -> Option<ReplicaDescription> {
+        let mut configuration = self.configuration.clone();
+        if let Role::Primary(primary) = &self.role {
+            configuration.secondaries.extend(primary.joining.keys().copied());
+        }
         Some(ReplicaDescription {
             report: self.report()?,
             app: self.app.clone(),
             terms: self.terms.clone(),
-            configuration: self.configuration.clone(),
+            configuration,
             confirmed: self.confirmed,
         })
     }

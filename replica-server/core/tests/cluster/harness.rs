@@ -12,7 +12,8 @@ use replica_core::{
 use replicated_app::{ApplyMode, Batch, CheckpointJob, LearnState, ReplicatedApp};
 use words::{
     AppAnswer, AppId, AppInfo, AppTerms, Command, Configuration, Decree, Gpid, Life, MetaToNode, MutationId,
-    NodeId, NodeToMeta, Now, PartitionConfiguration, Record, Reply, RoleName, Time, Write, WriteKind,
+    NodeId, NodeToMeta, Now, PartitionConfiguration, Record, ReplicaDescription, Reply, RoleName, Time,
+    Write, WriteKind,
 };
 
 pub(crate) const GPID: Gpid = Gpid::new(1, 0);
@@ -100,6 +101,8 @@ pub(crate) struct Cluster {
     pub(crate) slow: Option<(NodeId, Duration)>,
     /// On what terms the app serves.
     pub(crate) terms: AppTerms,
+    /// How nodes that were asked describe their replica.
+    pub(crate) described: Vec<ReplicaDescription>,
     held: VecDeque<(Time, NodeId, Event)>,
 }
 
@@ -128,6 +131,7 @@ impl Cluster {
             checkpoints_asked: 0,
             lose: |_| false,
             refuse: |_| false,
+            described: Vec::new(),
             fetch_hangs: false,
             creations_fail: 0,
             slow: None,
@@ -383,7 +387,7 @@ impl Cluster {
                     queue.push_back((node, Event::Meta(self.configuration_message())));
                 }
             }
-            NodeToMeta::Describe(_) => {}
+            NodeToMeta::Describe(description) => self.described.push(description),
             NodeToMeta::Query { .. } => queue.push_back((from, Event::Meta(self.configuration_message()))),
             NodeToMeta::Beacon { .. } | NodeToMeta::Report { .. } => {}
         }

@@ -56,6 +56,23 @@ fn a_refused_addition_blocks_nothing() {
     assert!(!cluster.configuration.is_member(R2), "{}", cluster.configuration);
 }
 
+/// An empty meta server that asks a primary who the members are must hear of those that it proposed to add, too: had
+/// that been taken up, they could have acted (§4.9).
+#[test]
+fn a_primary_describes_whom_it_counts() {
+    let mut cluster = Cluster::of(3);
+    cluster.create(R1);
+    cluster.add(R2);
+    cluster.refuse = |proposed| proposed.is_member(R3);
+    cluster.add(R3);
+    cluster.meta(R1, MetaToNode::Describe { gpid: GPID });
+    let description = cluster.described.pop().expect("it is answered");
+    assert_eq!(description.configuration.to_string(), "{2,r1,[r2,r3]}");
+    cluster.meta(R2, MetaToNode::Describe { gpid: GPID });
+    let description = cluster.described.pop().expect("it is answered");
+    assert_eq!(description.configuration.to_string(), "{2,r1,[r2]}");
+}
+
 /// Nor does a refused handover stop writes for ever.
 #[test]
 fn a_refused_handover_goes_on_as_before() {

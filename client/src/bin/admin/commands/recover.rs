@@ -37,7 +37,7 @@ Fields of --json (without --dry-run only `accepted`):
       ballot         that it goes on with; null, like the next two, if nobody has a copy that can be trusted
       primary        who leads
       secondaries    who follows at once; others are added later
-      certain        whether all members of the last configuration are here, so that nothing is lost
+      certain        whether everybody who can have acted is here, so that nothing is lost
       notes          what is doubtful about it")]
 pub(crate) struct Recover {
     /// Show what would be done, and change nothing
