@@ -49,5 +49,10 @@ impl World<'_> {
         for node in listed {
             self.ask_meta(AdminRequest::BlackList { node: node.to_string(), listed: false });
         }
+        let drained = |node: &NodeId| self.meta.durable.is_drained(*node);
+        let drained: Vec<NodeId> = self.places.keys().copied().filter(drained).collect();
+        for node in drained {
+            self.ask_meta(AdminRequest::Drain { node: node.to_string(), drained: false });
+        }
     }
 }
