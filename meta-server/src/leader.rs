@@ -12,6 +12,7 @@ use meta_core::{
 use openraft::LeaderId;
 use openraft::error::{ClientWriteError, RaftError};
 use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
 use tracing::warn;
 use words::MetaToNode;
 
@@ -20,6 +21,7 @@ use crate::options::FirstApp;
 use crate::owner::Input;
 use crate::raft::machine::{Committed, View};
 use crate::raft::{BATCH, Batch, Member, MemberId, Raft};
+use crate::session::Told;
 
 /// How an attempt to commit ended.
 pub(crate) type Written = Result<(), RaftError<MemberId, ClientWriteError<MemberId, Member>>>;
@@ -43,7 +45,7 @@ pub(crate) struct Leader {
     /// Commands to be committed, after those that are under way.
     queue: VecDeque<Command>,
     pub(crate) writing: Option<Writing>,
-    sessions: BTreeMap<SessionId, mpsc::Sender<Vec<MetaToNode>>>,
+    sessions: BTreeMap<SessionId, mpsc::Sender<Told>>,
     waiting: BTreeMap<AdminToken, oneshot::Sender<AdminReply>>,
     next_token: AdminToken,
     out: MetaOutput,
@@ -155,6 +157,7 @@ impl Leader {
     /// Carries out what the core owes. One entry is under way at a time; what comes up meanwhile is the next one.
     pub(crate) fn settle(&mut self, raft: &Raft) {
         self.queue.extend(self.out.commit.drain(..));
+        self.refuse();
         self.send();
         for (token, reply) in self.out.replies.drain(..) {
             if let Some(waiting) = self.waiting.remove(&token) {
@@ -172,6 +175,17 @@ impl Leader {
         }
     }
 
+    /// Nodes that may not take part hear why.
+    fn refuse(&mut self) {
+        for (session, why) in std::mem::take(&mut self.out.refuse) {
+            warn!(session, "a node is refused: {why}");
+            if let Some(outbound) = self.sessions.get(&session) {
+                let _ = outbound.try_send(Err(Status::permission_denied(why)));
+            }
+            self.close(session);
+        }
+    }
+
     /// One batch for each session. A node that does not take its messages loses its session; in the next one it
     /// is told everything again.
     fn send(&mut self) {
@@ -182,7 +196,7 @@ impl Leader {
             }
             for (session, batch) in batches {
                 let Some(outbound) = self.sessions.get(&session) else { continue };
-                if outbound.try_send(batch).is_err() {
+                if outbound.try_send(Ok(batch)).is_err() {
                     warn!(session, "a node does not take its messages; its session is closed");
                     self.close(session);
                 }

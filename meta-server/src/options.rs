@@ -107,6 +107,9 @@ fn meta_settings(settings: &Settings) -> MetaSettings {
         hold_seconds_for_dropped_app: meta.hold_seconds_for_dropped_app,
         balancer_moves_in_flight: meta.balancer_moves_in_flight,
         balancer_pause: Duration::from_millis(meta.balancer_pause_ms),
+        stable_rs_min_running: Duration::from_secs(meta.stable_rs_min_running_seconds),
+        max_successive_unstable_restart: meta.max_successive_unstable_restart,
+        replica_white_list: meta.replica_white_list.0.clone(),
         app_types: meta.app_types.0.clone(),
     }
 }

@@ -10,7 +10,7 @@ use openraft::error::{Fatal, RaftError};
 use openraft::{LeaderId, ServerState};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
-use words::{MetaToNode, NodeToMeta, Time};
+use words::{NodeToMeta, Time};
 
 use crate::clock::now;
 use crate::leader::{Leader, Writing, Written, write};
@@ -18,6 +18,7 @@ use crate::options::FirstApp;
 use crate::raft::machine::{Committed, View};
 use crate::raft::membership::Members;
 use crate::raft::{Batch, MemberId, Metrics, Raft};
+use crate::session::Told;
 
 /// Why Raft ended.
 pub(crate) type Ended = Box<Fatal<MemberId>>;
@@ -33,7 +34,7 @@ pub(crate) enum Input {
         /// The session.
         session: SessionId,
         /// Where messages for the node go; the session ends when the owner drops it.
-        outbound: mpsc::Sender<Vec<MetaToNode>>,
+        outbound: mpsc::Sender<Told>,
     },
     /// A session ended or broke.
     SessionClosed {

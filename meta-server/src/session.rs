@@ -14,9 +14,12 @@ use words::{MetaToNode, NodeToMeta};
 
 use crate::owner::Input;
 
+/// What a node is told at once; or why its session ends.
+pub(crate) type Told = Result<Vec<MetaToNode>, Status>;
+
 /// What a node is told, as the stream that gRPC sends.
 pub(crate) struct Outbound {
-    batches: mpsc::Receiver<Vec<MetaToNode>>,
+    batches: mpsc::Receiver<Told>,
     batch: VecDeque<MetaToNode>,
     /// Dropped with the stream: that is how [`pump`] learns that nobody listens any more.
     _listens: oneshot::Sender<()>,
@@ -24,7 +27,7 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     /// The stream, and what completes once it is dropped.
-    pub(crate) fn new(batches: mpsc::Receiver<Vec<MetaToNode>>) -> (Self, oneshot::Receiver<()>) {
+    pub(crate) fn new(batches: mpsc::Receiver<Told>) -> (Self, oneshot::Receiver<()>) {
         let (listens, dropped) = oneshot::channel();
         (Self { batches, batch: VecDeque::new(), _listens: listens }, dropped)
     }
@@ -39,7 +42,8 @@ impl Stream for Outbound {
                 return Poll::Ready(Some(Ok(message.into())));
             }
             match self.batches.poll_recv(context) {
-                Poll::Ready(Some(batch)) => self.batch = batch.into(),
+                Poll::Ready(Some(Ok(batch))) => self.batch = batch.into(),
+                Poll::Ready(Some(Err(refused))) => return Poll::Ready(Some(Err(refused))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }

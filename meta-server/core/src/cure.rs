@@ -294,13 +294,14 @@ impl MetaCore {
         let replica_count = app.replica_count as usize;
         View {
             now,
-            level: self.level(),
+            level: self.state.level(),
+            no_copies: self.too_few_alive(),
             replica_count,
             enough: self.settings.mutation_2pc_min_replica_count.min(replica_count),
             replica_assign_delay: self.settings.replica_assign_delay,
             more_may_come: self.nodes.last_arrival() + self.settings.failure_timeout,
             configuration,
-            nodes: known.map(|(node, entry)| self.node_view(node, entry, partition)).collect(),
+            nodes: known.map(|(node, entry)| self.node_view(now, node, entry, partition)).collect(),
             goal: None,
             goal_by: &partition.plan_by,
             adding: None,
@@ -310,7 +311,7 @@ impl MetaCore {
         }
     }
 
-    fn node_view(&self, node: NodeId, entry: &Node, partition: &Partition) -> NodeView {
+    fn node_view(&self, now: Time, node: NodeId, entry: &Node, partition: &Partition) -> NodeView {
         let settled = partition.changed + self.settings.ask_again;
         let replica = match (entry.reported, partition.reports.get(&node)) {
             (None, _) => Replica::Unknown,
@@ -325,6 +326,7 @@ impl MetaCore {
             leaving: entry.leaving,
             replaced: entry.replaced,
             disk_is_low: entry.disk.is_low,
+            unstable_until: entry.unstable_until(&self.settings, now),
             black_listed: self.state.is_black_listed(node),
             drained: self.state.is_drained(node),
             replica,

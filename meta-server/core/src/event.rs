@@ -55,6 +55,8 @@ pub struct MetaOutput {
     pub commit: Vec<Command>,
     /// Messages to nodes; what can't be sent is dropped, it is said again.
     pub send: Vec<(SessionId, MetaToNode)>,
+    /// Sessions to be closed, and what their nodes are told: they may not take part.
+    pub refuse: Vec<(SessionId, String)>,
     /// Answers to operators.
     pub replies: Vec<(AdminToken, AdminReply)>,
 }

@@ -160,6 +160,7 @@ impl NodeView {
             () if self.leaving => Some("is stopping"),
             () if !self.is_fit() => Some("has a replica that can't be trusted"),
             () if self.black_listed => Some("is on the black list"),
+            () if self.unstable_until.is_some() && !self.can_join() => Some("starts again and again"),
             () if !self.can_join() => Some("has a disk that is almost full"),
             () => None,
         }

@@ -53,6 +53,8 @@ pub(crate) struct NodeView {
     pub(crate) replaced: bool,
     /// Its disk is below its watermark: it takes no client's writes and no new replicas.
     pub(crate) disk_is_low: bool,
+    /// It starts again and again: it is given nothing new until then.
+    pub(crate) unstable_until: Option<Time>,
     /// Operators want nothing new on it.
     pub(crate) black_listed: bool,
     /// Operators want everything on it to go.
@@ -72,6 +74,8 @@ pub(crate) struct View<'a> {
     pub(crate) now: Time,
     /// How much is done without being asked.
     pub(crate) level: Level,
+    /// Why no copies are made on other nodes, if so: too many are not heard.
+    pub(crate) no_copies: Option<String>,
     /// How many replicas there should be.
     pub(crate) replica_count: usize,
     /// With fewer members than this writes are refused.
@@ -168,8 +172,10 @@ fn new_partition(view: &View<'_>) -> Option<(Action, String)> {
     if !view.configuration.is_empty() {
         return None;
     }
-    let first = view.candidates().min_by_key(|node| (node.primaries, node.replicas, node.node));
-    let Some(first) = first else {
+    let load = |node: &&NodeView| (node.primaries, node.replicas, node.node);
+    // One that starts again and again is better than none: there is nothing to lose yet.
+    let unstable = || view.nodes.iter().filter(|node| node.unstable_until.is_some() && node.has_room());
+    let Some(first) = view.candidates().min_by_key(load).or_else(|| unstable().min_by_key(load)) else {
         return decision(Action::NeedsNode, "no live node to begin on".to_owned());
     };
     if view.candidates().count() < view.replica_count && view.now < view.more_may_come {
@@ -187,8 +193,9 @@ fn primary_is_lost(view: &View<'_>) -> Option<(Action, String)> {
     let why = primary.why_lost()?;
     let secondaries = || view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
     let successor = secondaries().filter(|node| node.can_lead()).max_by_key(|node| {
-        let stays = !node.leaving && !node.drained;
-        (stays, !node.disk_is_low, node.progress(), std::cmp::Reverse((node.primaries, node.node)))
+        let (stays, is_stable) = (!node.leaving && !node.drained, node.unstable_until.is_none());
+        let leads_less = std::cmp::Reverse((node.primaries, node.node));
+        (stays, !node.disk_is_low, is_stable, node.progress(), leads_less)
     });
     if let Some(successor) = successor {
         let mut next = view.configuration.promoted(successor.node);
@@ -267,11 +274,29 @@ fn too_few_members(view: &View<'_>) -> Option<(Action, String)> {
     if let Some((node, until)) = view.expected_back().filter(|_| members >= view.enough) {
         return decision(Action::Wait(until), format!("{lack}; waits for {node} to return"));
     }
-    let least_loaded =
-        view.candidates().min_by_key(|node| (view.avoid.contains(&node.node), node.replicas, node.node));
-    match least_loaded {
-        Some(node) => add(node.node, "is added"),
-        None => decision(Action::NeedsNode, format!("{lack}; no other live node can be added")),
+    match new_member(view) {
+        Ok(node) => add(node, "is added"),
+        Err((action, why)) => decision(action, format!("{lack}; {why}")),
+    }
+}
+
+/// Who begins with nothing: the least loaded; or what is waited for.
+fn new_member(view: &View<'_>) -> Result<NodeId, (Action, String)> {
+    if let Some(why) = &view.no_copies {
+        return Err((Action::NeedsNode, why.clone()));
+    }
+    let stable = view.candidates().filter(|node| node.unstable_until.is_none());
+    let least_loaded = stable.min_by_key(|node| (view.avoid.contains(&node.node), node.replicas, node.node));
+    if let Some(node) = least_loaded {
+        return Ok(node.node);
+    }
+    let others = view.nodes.iter().filter(|node| !view.configuration.is_member(node.node) && node.has_room());
+    match others.filter_map(|node| Some((node.unstable_until?, node.node))).min() {
+        Some((until, node)) => {
+            let why = format!("{node} starts again and again, and is added once it has run for a while");
+            Err((Action::Wait(until), why))
+        }
+        None => Err((Action::NeedsNode, "no other live node can be added".to_owned())),
     }
 }
 
@@ -407,9 +432,15 @@ impl NodeView {
         }
     }
 
-    /// Whether it can take a replica. On a disk that is almost full there is room for what a replica missed, not for
-    /// another one.
+    /// Whether it can take a replica. One that starts again and again may catch up with what it missed, but a whole
+    /// copy would be made in vain.
     pub(crate) fn can_join(&self) -> bool {
+        self.has_room() && (self.unstable_until.is_none() || self.replica != Replica::Absent)
+    }
+
+    /// ... once it is stable. On a disk that is almost full there is room for what a replica missed, not for another
+    /// one.
+    fn has_room(&self) -> bool {
         let has_room = !self.disk_is_low || matches!(self.replica, Replica::Held { .. });
         self.is_fit() && has_room && !self.black_listed && !self.drained
     }

@@ -19,8 +19,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use words::Time;
+
 use crate::admin::{UnknownKind, by_name};
 use crate::{AdminRequest, MetaCore};
+
+/// For how long nodes that died together are taken to be cut off, perhaps.
+const FREEZES_FOR_NS: u64 = 3600 * 1_000_000_000;
 
 /// How much the meta server does by itself; a higher level does more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +72,8 @@ impl Level {
             | AdminRequest::DescribeApp { .. }
             | AdminRequest::Why { .. }
             | AdminRequest::History { .. }
+            | AdminRequest::Diagnose
+            | AdminRequest::PlanRecovery { .. }
             | AdminRequest::GetLevel
             | AdminRequest::BalancePlan
             | AdminRequest::BalancerStatus
@@ -108,15 +115,44 @@ impl MetaCore {
     /// The level that holds now.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.state.level()
+        let freezes = self.too_few_alive().is_some();
+        if freezes { self.state.level().min(Level::Freezed) } else { self.state.level() }
+    }
+
+    /// Why the meta server freezes by itself, if it does: it hears fewer than half of the nodes that keep something.
+    ///
+    /// More likely than that so many died is that the network failed, and they still serve each other's partitions
+    /// and their clients'. If they were taken for lost, the few that are heard would have to take in a copy of all
+    /// that there is: their disks and the network would be full of what nobody needs. So no copies are made. All else
+    /// goes on: leases make it safe that another node becomes primary (§5.4), and it costs nothing if it was wrong.
+    ///
+    /// - A share of the nodes, not a number of them. Who held nothing when it died, or was replaced, has left.
+    /// - An hour ([`FREEZES_FOR_NS`]) is time to mend a switch, or for an operator to look. Who is dead for longer has
+    ///   left, too, so a cluster that nobody looks after heals, and one that shrinks node by node never freezes.
+    /// - With fewer than two nodes heard there is nobody to copy to, so nothing to freeze: clusters of one and two
+    ///   nodes, and one of three or four of which one is left, are as they would be.
+    /// - A node that comes back ends it; and so does an operator who sets the level, and by that says that those who
+    ///   died before are dead. If more die it begins again.
+    pub(crate) fn too_few_alive(&self) -> Option<String> {
+        let an_hour_ago = Time(self.stepped.0.saturating_sub(FREEZES_FOR_NS));
+        let (alive, unheard) = self.nodes.heard_of(self.level_set.max(an_hour_ago));
+        let all = alive + unheard;
+        (alive >= 2 && alive * 2 < all)
+            .then(|| format!("no copies are made: {alive} of {all} nodes are alive"))
     }
 
     /// ... and why.
     #[must_use]
     pub fn level_status(&self) -> LevelStatus {
         let (level, set) = (self.level(), self.state.level());
-        let why = format!("{}: as set by an operator", level.leaves_out());
-        let why = if set == Level::default() { level.leaves_out().to_owned() } else { why };
+        let why = match self.too_few_alive().filter(|_| set > Level::Freezed) {
+            Some(why) => format!(
+                "no balancing, and {why}; likelier than that the others died is that the network failed. If they \
+                 did, `admin level {set}` says so"
+            ),
+            None if set == Level::default() => set.leaves_out().to_owned(),
+            None => format!("{}: as set by an operator", set.leaves_out()),
+        };
         LevelStatus { level, set, why }
     }
 }

@@ -8,7 +8,8 @@
 //!    (later: replicate them by Raft), then hand each back as [`MetaEvent::Committed`]. Nothing of them has taken
 //!    effect before.
 //! 2. **Send** all of `output.send`. What can't be sent is dropped; the core says it again.
-//! 3. **Answer** all of `output.replies`.
+//! 3. **Refuse** all of `output.refuse`: tell why, and close the session.
+//! 4. **Answer** all of `output.replies`.
 //!
 //! Then it sleeps until something arrives or [`MetaCore::deadline`] is due; due time is passed by
 //! [`MetaEvent::Tick`].

@@ -50,6 +50,8 @@ pub struct MetaCore {
     pub(crate) expiries: BTreeMap<AppId, Time>,
     /// When the last step was.
     pub(crate) stepped: Time,
+    /// When an operator last set the level: who died before that is known to be dead.
+    pub(crate) level_set: Time,
 }
 
 impl MetaCore {
@@ -57,7 +59,7 @@ impl MetaCore {
     #[must_use]
     pub fn new(state: MetaState, settings: MetaSettings, now: Time) -> Self {
         let known = state.nodes().map(|address| address.node);
-        let mut nodes = Nodes::new(known, settings.failure_timeout, settings.reconnect_grace, now);
+        let mut nodes = Nodes::new(known, &settings, now);
         let mut partitions = BTreeMap::new();
         for (gpid, configuration) in state.configurations() {
             partitions.insert(gpid, Partition { changed: now, ..Partition::default() });
@@ -82,6 +84,7 @@ impl MetaCore {
             balancer: Balancer::new(now),
             swept: None,
             stepped: now,
+            level_set: Time::default(),
         }
     }
 
@@ -262,7 +265,7 @@ impl MetaCore {
                 }
             }
             Command::SetLevel(level) => {
-                let result = self.state.apply(command, at).map(|_| self.level_set(*level));
+                let result = self.state.apply(command, at).map(|_| self.level_was_set(*level, now));
                 reply(token, result, out);
             }
             Command::BlackList { node, listed } => {
@@ -282,7 +285,8 @@ impl MetaCore {
         }
     }
 
-    fn level_set(&mut self, level: Level) -> AdminReply {
+    fn level_was_set(&mut self, level: Level, now: Time) -> AdminReply {
+        self.level_set = now;
         self.dirty.extend(self.partitions.keys());
         AdminReply::Accepted(format!("the level is {level}: {}", level.leaves_out()))
     }

@@ -9,6 +9,7 @@ use words::{
 
 use crate::guardian::Standing;
 use crate::nodes::Beacon;
+use crate::operator::is_called;
 use crate::{AppStatus, Command, Level, MAX_NAME_BYTES, MetaCore, MetaOutput, SessionId};
 
 impl MetaCore {
@@ -55,6 +56,12 @@ impl MetaCore {
         if address.name.len() > MAX_NAME_BYTES || address.address.len() > MAX_NAME_BYTES {
             return;
         }
+        if !self.may_take_part(&address) {
+            let NodeAddress { name, address, .. } = address;
+            let why = format!("{name} at {address} is not on `[meta_server] replica_white_list`");
+            out.refuse.push((session, why));
+            return;
+        }
         let node = address.node;
         let beacon = self.nodes.beacon(session, node, life, leaving, now);
         if beacon == Beacon::Old {
@@ -67,6 +74,11 @@ impl MetaCore {
             Beacon::Leaving => self.mark(node),
             Beacon::Usual | Beacon::Old => {}
         }
+    }
+
+    fn may_take_part(&self, address: &NodeAddress) -> bool {
+        let list = &self.settings.replica_white_list;
+        list.is_empty() || list.iter().any(|listed| is_called(address, listed))
     }
 
     /// Notes durably where a node is, if that is new.
@@ -157,7 +169,7 @@ impl MetaCore {
     /// A primary wants the next configuration. It is told what holds, once that is known (§4.2).
     fn on_propose(&mut self, from: NodeId, proposal: Proposal, out: &mut MetaOutput) {
         let Proposal { gpid, node, proposed } = proposal;
-        if self.level() <= Level::Blind
+        if self.state.level() <= Level::Blind
             || self.partitions.get(&gpid).is_none_or(|partition| partition.pending.is_some())
             || node != from
             || !self.may_follow(gpid, node, &proposed)

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use words::{Configuration, DiskSpace, Gpid, Life, NodeAddress, NodeId, Time};
 
-use crate::SessionId;
 use crate::guardian::Standing;
+use crate::{MetaSettings, SessionId};
 
 /// One node, as seen since the meta server started.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// The highest life that it named.
     pub(crate) life: Life,
+    /// When that was first heard.
+    started: Time,
+    /// How often in a row it started again before it had run for long.
+    unstable_restarts: u32,
     /// Its newest session, if that is open.
     pub(crate) session: Option<SessionId>,
     /// When it was last heard.
@@ -36,6 +40,8 @@ pub(crate) struct Node {
     /// Partitions of which it reported a replica.
     pub(crate) holds: BTreeSet<Gpid>,
     presence: Presence,
+    /// When it died it was a member of something.
+    was_missed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ impl Node {
     fn new(presence: Presence, heard: Time) -> Self {
         Self {
             life: Life::default(),
+            started: heard,
+            unstable_restarts: 0,
             session: None,
             heard,
             reported: None,
@@ -74,7 +82,13 @@ impl Node {
             joining: BTreeSet::new(),
             holds: BTreeSet::new(),
             presence,
+            was_missed: false,
         }
+    }
+
+    fn dies(&mut self, now: Time) {
+        self.presence = Presence::Dead { since: now };
+        self.was_missed = !self.member_of.is_empty();
     }
 
     /// Whether it can be counted on.
@@ -84,6 +98,27 @@ impl Node {
             Presence::Suspected { .. } => Standing::Suspected,
             Presence::Dead { since } => Standing::Dead(since),
         }
+    }
+
+    /// Until when it has to run before it is given anything new, if it starts again and again.
+    pub(crate) fn unstable_until(&self, settings: &MetaSettings, now: Time) -> Option<Time> {
+        let stable = self.started + settings.stable_rs_min_running;
+        let is_unstable = self.unstable_restarts >= settings.max_successive_unstable_restart;
+        (is_unstable && stable > now).then_some(stable)
+    }
+
+    /// A beacon names a life: a new one is a start.
+    fn lives(&mut self, life: Life, stable_after: Duration, now: Time) {
+        // Of what was before the meta server came nothing is known.
+        let is_known = self.life != Life::default();
+        if is_known && life > self.life {
+            let was_stable = now.since(self.started) >= stable_after;
+            self.unstable_restarts = if was_stable { 0 } else { self.unstable_restarts + 1 };
+        }
+        if life != self.life {
+            self.started = now;
+        }
+        self.life = life;
     }
 
     /// Partitions that have to do with it.
@@ -110,19 +145,22 @@ pub(crate) struct Nodes {
     last_arrival: Time,
     failure_timeout: Duration,
     reconnect_grace: Duration,
+    stable_after: Duration,
 }
 
 impl Nodes {
     /// Every node known has a fresh grace: the meta server has just started and heard nobody yet.
-    pub(crate) fn new(
-        known: impl Iterator<Item = NodeId>,
-        failure_timeout: Duration,
-        reconnect_grace: Duration,
-        now: Time,
-    ) -> Self {
-        let suspected = Presence::Suspected { until: now + failure_timeout };
+    pub(crate) fn new(known: impl Iterator<Item = NodeId>, settings: &MetaSettings, now: Time) -> Self {
+        let suspected = Presence::Suspected { until: now + settings.failure_timeout };
         let nodes = known.map(|node| (node, Node::new(suspected, now))).collect();
-        Self { nodes, sessions: BTreeMap::new(), last_arrival: now, failure_timeout, reconnect_grace }
+        Self {
+            nodes,
+            sessions: BTreeMap::new(),
+            last_arrival: now,
+            failure_timeout: settings.failure_timeout,
+            reconnect_grace: settings.reconnect_grace,
+            stable_after: settings.stable_rs_min_running,
+        }
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Node> {
@@ -166,10 +204,10 @@ impl Nodes {
         entry.session = None;
         entry.reported = None;
         if entry.presence == Presence::Alive {
-            entry.presence = match entry.leaving {
-                true => Presence::Dead { since: now },
-                false => Presence::Suspected { until: now + self.reconnect_grace },
-            };
+            match entry.leaving {
+                true => entry.dies(now),
+                false => entry.presence = Presence::Suspected { until: now + self.reconnect_grace },
+            }
         }
         node
     }
@@ -201,7 +239,7 @@ impl Nodes {
             self.last_arrival = now;
         }
         entry.session = Some(session);
-        entry.life = life;
+        entry.lives(life, self.stable_after, now);
         entry.heard = now;
         entry.leaving = leaving;
         entry.replaced = false;
@@ -225,12 +263,17 @@ impl Nodes {
 
     /// The first node is heard after a time in which none was: more likely the meta server was cut off than all of
     /// them, so those that fell silent together get the grace that they have at its start. Or else a primary whose
-    /// connection takes a moment longer would be replaced for nothing.
+    /// connection takes a moment longer would be replaced for nothing. At its start, too, the grace counts from here:
+    /// until somebody is heard nothing shows that this meta server can be reached, and on a machine that has too much
+    /// to do that takes a while.
     fn expect_others(&mut self, now: Time) {
         let until = now + self.failure_timeout;
         let others = || self.nodes.values().filter(|entry| entry.presence != Presence::Alive);
         let fell_silent = others().map(|entry| entry.heard).max().unwrap_or(now);
         for entry in self.nodes.values_mut() {
+            if let Presence::Suspected { until: earlier } = &mut entry.presence {
+                *earlier = (*earlier).max(until);
+            }
             let together = entry.heard + self.failure_timeout >= fell_silent;
             if matches!(entry.presence, Presence::Dead { .. })
                 && together
@@ -252,7 +295,7 @@ impl Nodes {
             let Some(entry) = self.nodes.get_mut(other).filter(is_gone) else { continue };
             entry.replaced = true;
             if !matches!(entry.presence, Presence::Dead { .. }) {
-                entry.presence = Presence::Dead { since: now };
+                entry.dies(now);
             }
             gone.push(*other);
         }
@@ -265,7 +308,7 @@ impl Nodes {
         let overdue = self.nodes.iter_mut().filter(|(_, entry)| entry.deadline(timeout) <= now);
         overdue
             .map(|(&node, entry)| {
-                entry.presence = Presence::Dead { since: now };
+                entry.dies(now);
                 node
             })
             .collect()
@@ -284,6 +327,16 @@ impl Nodes {
     /// A node is forgotten, unless it has come back meanwhile.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.nodes.retain(|&other, entry| other != node || entry.session.is_some());
+    }
+
+    /// How many nodes are heard, and how many died after that time that were missed.
+    pub(crate) fn heard_of(&self, after: Time) -> (usize, usize) {
+        let alive = self.nodes.values().filter(|entry| entry.presence == Presence::Alive).count();
+        let lost = |entry: &&Node| match entry.presence {
+            Presence::Dead { since } => since > after && !entry.replaced && entry.was_missed,
+            Presence::Alive | Presence::Suspected { .. } => false,
+        };
+        (alive, self.nodes.values().filter(lost).count())
     }
 
     /// When a node was last heard that was not there before.

@@ -250,13 +250,18 @@ impl MetaCore {
             return Err(forbidden(format!("{node} is a member already: {}", view.configuration)));
         }
         check_fit(target)?;
-        if !target.can_join() && target.disk_is_low {
+        if target.disk_is_low && !target.can_join() {
             return Err(forbidden(format!(
                 "the disk of {node} is almost full; choose another node, or make room there"
             )));
         }
         if target.drained {
             return Err(forbidden(format!("{node} is being drained; `admin node undrain` ends that")));
+        }
+        if target.unstable_until.is_some() && !target.can_join() {
+            return Err(forbidden(format!(
+                "{node} starts again and again; look at its log, or choose another node"
+            )));
         }
         if target.black_listed {
             return Err(forbidden(format!(
@@ -281,17 +286,11 @@ impl MetaCore {
 
     /// The node of that name, address or id; of several with one name, the one that is alive.
     pub(crate) fn node_called(&self, given: &str) -> Checked<NodeId> {
-        let is_meant = |address: &&NodeAddress| {
-            address.name == given
-                || address.address == given
-                || address.node.to_string() == given
-                || format!("{:032x}", address.node.0) == given.replace('-', "")
-        };
         let standing = |address: &&NodeAddress| {
             let entry = self.nodes.get(address.node);
             entry.map(|entry| (entry.standing() == Standing::Alive, !entry.replaced))
         };
-        let meant = self.state.nodes().filter(is_meant).max_by_key(standing);
+        let meant = self.state.nodes().filter(|address| is_called(address, given)).max_by_key(standing);
         meant.map(|address| address.node).ok_or_else(|| no_such_node(given))
     }
 }
@@ -408,6 +407,14 @@ fn best_secondary(view: &View<'_>) -> Checked<NodeId> {
 
 pub(crate) fn refusal(kind: RefusalKind, message: String) -> AdminRefusal {
     AdminRefusal { kind, message }
+}
+
+/// Whether a node has that name, address or id.
+pub(crate) fn is_called(address: &NodeAddress, given: &str) -> bool {
+    address.name == given
+        || address.address == given
+        || address.node.to_string() == given
+        || format!("{:032x}", address.node.0) == given.replace('-', "")
 }
 
 fn no_such_node(given: &str) -> AdminRefusal {

@@ -28,6 +28,13 @@ pub struct MetaSettings {
     pub balancer_moves_in_flight: usize,
     /// How long everything must have been healthy before something is balanced, and how often it is looked at.
     pub balancer_pause: Duration,
+    /// A node that started again [`Self::max_successive_unstable_restart`] times, each time before it had run for
+    /// this long, is given nothing new until it has.
+    pub stable_rs_min_running: Duration,
+    /// How often in a row.
+    pub max_successive_unstable_restart: u32,
+    /// The nodes that may take part, by name or id; empty: all.
+    pub replica_white_list: Vec<String>,
     /// The app types that replica servers have registered.
     pub app_types: Vec<String>,
 }
@@ -45,6 +52,9 @@ impl Default for MetaSettings {
             hold_seconds_for_dropped_app: 604_800,
             balancer_moves_in_flight: 4,
             balancer_pause: Duration::from_secs(5),
+            stable_rs_min_running: Duration::from_secs(60),
+            max_successive_unstable_restart: 5,
+            replica_white_list: vec![],
             app_types: vec!["counter".to_owned()],
         }
     }

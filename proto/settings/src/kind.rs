@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     NameOrNone,
     /// Names, with commas.
     Names,
+    /// Names, with commas, or nothing.
+    NamesOrNone,
     /// Host names or addresses, with commas.
     Hosts,
     /// TCP ports, with commas.
@@ -35,8 +37,11 @@ impl Kind {
             Self::Name => is_name(value),
             Self::NameOrNone => value.is_empty() || is_name(value),
             Self::Names => value.split(',').all(|name| is_name(name.trim())),
+            Self::NamesOrNone => value.is_empty() || Self::Names.check(value).is_ok(),
             Self::Hosts => value.split(',').all(|host| is_host(host.trim())),
-            Self::Ports => value.parse().is_ok_and(|ports: List<u16>| !ports.0.contains(&0)),
+            Self::Ports => {
+                value.parse().is_ok_and(|ports: List<u16>| !ports.0.contains(&0) && !ports.0.is_empty())
+            }
         };
         if fits { Ok(()) } else { Err(self.wanted()) }
     }
@@ -49,6 +54,7 @@ impl Kind {
             Self::Name => "a name of letters, digits and _ . -".to_owned(),
             Self::NameOrNone => "a name of letters, digits and _ . -, or nothing".to_owned(),
             Self::Names => "names of letters, digits and _ . -, with commas between them".to_owned(),
+            Self::NamesOrNone => format!("{}, or nothing", Self::Names.wanted()),
             Self::Hosts => "host names or IP addresses ([::1] for IPv6), with commas between them".to_owned(),
             Self::Ports => "TCP ports from 1 to 65535, with commas between them".to_owned(),
         }

@@ -14,6 +14,9 @@ impl<T: FromStr> FromStr for List<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text.trim().is_empty() {
+            return Ok(Self(vec![]));
+        }
         text.split(',').map(|item| item.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::List;
-use crate::kind::Kind::{self, Hosts, Name, NameOrNone, Names, Number, Path, Ports, Switch};
+use crate::kind::Kind::{self, Hosts, Name, NameOrNone, Names, NamesOrNone, Number, Path, Ports, Switch};
 
 /// A section's name and keys.
 #[derive(Debug)]
@@ -107,6 +107,12 @@ section! {
         balancer_moves_in_flight: usize = 4, Number(0, 10_000);
         /// How long everything must have been healthy before something is balanced.
         balancer_pause_ms: u64 = 5000, Number(10, HOUR_MS);
+        /// A node that starts again and again gets no new replicas before it has run for this long.
+        stable_rs_min_running_seconds: u64 = 60, Number(0, DAY_MS / 1000);
+        /// So many starts in a row, each before the one before had run for that long, are again and again.
+        max_successive_unstable_restart: u32 = 5, Number(1, 1000);
+        /// The replica servers that may take part, by name or id; empty: all.
+        replica_white_list: List<String> = List(vec![]), NamesOrNone;
         /// The app types that can be created: those that the replica servers have registered.
         app_types: List<String> = List(vec!["counter".to_owned()]), Names;
         /// Between two signs of life of the meta server that leads to the others.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use meta_core::{
-    AdminReply, AdminRequest, BalanceKind, Command, MetaCore, MetaEvent, MetaOutput, MetaSettings, MetaState,
-    WallTime,
+    AdminReply, AdminRequest, BalanceKind, Command, Level, MetaCore, MetaEvent, MetaOutput, MetaSettings,
+    MetaState, WallTime,
 };
 use words::{Configuration, Gpid, NodeId};
 
@@ -78,6 +78,11 @@ impl MetaServer {
 
     fn leader_of(&mut self, epoch: u64) -> Option<&mut Leader> {
         self.leader.iter_mut().chain(&mut self.deposed).find(|leader| leader.epoch == epoch)
+    }
+
+    /// The level that holds.
+    pub(crate) fn level(&self) -> Option<Level> {
+        self.leader.as_ref().map(|leader| leader.core.level())
     }
 
     /// What is durable of a partition's configuration.
@@ -295,6 +300,9 @@ pub(crate) fn settings(nodes: &replica_core::Settings, replica_assign_delay: Dur
         mutation_2pc_min_replica_count: nodes.mutation_2pc_min_replica_count,
         replica_assign_delay,
         balancer_moves_in_flight: 0,
+        // So short that what is kept from a node that starts again and again it gets within a run.
+        stable_rs_min_running: Duration::from_secs(4),
+        max_successive_unstable_restart: 2,
         app_types: vec![APP_TYPE.to_owned()],
         ..MetaSettings::default()
     }

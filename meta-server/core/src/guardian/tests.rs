@@ -1,6 +1,6 @@
 //! The decision table, case by case: what is seen on the left, what is done on the right.
 //!
-//! A node is written as its id and then any of: `dead` (since second 0), `suspected`, `leaving`, `replaced`,
+//! A node is written as its id and then any of: `dead` (since second 0), `suspected`, `leaving`, `replaced`, `low` (disk), `flaps` (for 40 s more),
 //! `black` (listed), `?` (has not reported), a replica as `role:ballot.prepared`, `x5` (holds five replicas), `p2` (leads two).
 
 use super::*;
@@ -13,6 +13,7 @@ struct Case {
     configuration: &'static str,
     nodes: &'static str,
     level: Level,
+    no_copies: Option<&'static str>,
     goal: Option<Goal>,
     adding: Option<u128>,
     learners: &'static [u128],
@@ -35,6 +36,7 @@ impl Case {
         look(&View {
             now: NOW,
             level: self.level,
+            no_copies: self.no_copies.map(str::to_owned),
             replica_count: 3,
             enough: 2,
             replica_assign_delay: Duration::from_secs(10),
@@ -103,6 +105,7 @@ fn node(text: &str) -> NodeView {
         leaving: false,
         replaced: false,
         disk_is_low: false,
+        unstable_until: None,
         black_listed: false,
         drained: false,
         replica: Replica::Absent,
@@ -117,6 +120,7 @@ fn node(text: &str) -> NodeView {
             "leaving" => view.leaving = true,
             "low" => view.disk_is_low = true,
             "replaced" => view.replaced = true,
+            "flaps" => view.unstable_until = Some(NOW + Duration::from_secs(40)),
             "black" => view.black_listed = true,
             "drained" => view.drained = true,
             "?" => view.replica = Replica::Unknown,
@@ -258,6 +262,61 @@ fn a_node_whose_disk_is_low_gets_no_new_replica() {
         .gives("set {6,r3,[r2]}", "r1 is dead; r3 takes over");
     Case { configuration, nodes: "r1 dead; r2 low sec:5.20; r3 dead", ..Case::default() }
         .gives("set {6,r2,[]}", "r1 is dead; r2 takes over");
+}
+
+#[test]
+fn a_node_on_the_black_list_is_given_nothing_and_leads_what_it_has() {
+    let configuration = "{5,r1,[r2]}";
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 black; r4 x9", ..Case::default() }
+        .gives("add r4", "2 of 3 members; r4 is added");
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 black ina:5.20", ..Case::default() }
+        .gives("needs a node", "2 of 3 members; no other live node can be added");
+    Case { configuration, nodes: "r1 dead; r2 black sec:5.20; r3", ..Case::default() }
+        .gives("set {6,r2,[]}", "r1 is dead; r2 takes over");
+}
+
+#[test]
+fn a_node_that_flaps_catches_up_but_gets_no_copy() {
+    let configuration = "{5,r1,[r2]}";
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 flaps; r4 x9", ..Case::default() }
+        .gives("add r4", "2 of 3 members; r4 is added");
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 flaps ina:5.9; r4", ..Case::default() }
+        .gives("add r3", "2 of 3 members; r3 is added again, it has data");
+    Case { configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 flaps", ..Case::default() }.gives(
+        "wait 40s",
+        "2 of 3 members; r3 starts again and again, and is added once it has run for a while",
+    );
+    // It leads if no stable one can, and begins a new partition if nobody else is there.
+    let configuration = "{5,r1,[r2,r3]}";
+    Case { configuration, nodes: "r1 dead; r2 flaps sec:5.20; r3 sec:5.19", ..Case::default() }
+        .gives("set {6,r3,[r2]}", "r1 is dead; r3 takes over");
+    Case { nodes: "r1 flaps; r2 dead", ..Case::default() }
+        .gives("set {1,r1,[]}", "a new partition begins on r1");
+}
+
+#[test]
+fn while_too_few_are_alive_nothing_is_copied_and_all_else_goes_on() {
+    let no_copies = Some("no copies are made: 2 of 5 nodes are alive");
+    let configuration = "{5,r1,[r2]}";
+    Case { no_copies, configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3", ..Case::default() }
+        .gives("needs a node", "2 of 3 members; no copies are made: 2 of 5 nodes are alive");
+    Case { no_copies, configuration, nodes: "r1 pri:5.20; r2 sec:5.20; r3 ina:5.9", ..Case::default() }
+        .gives("add r3", "2 of 3 members; r3 is added again, it has data");
+    Case { no_copies, configuration, nodes: "r1 dead; r2 sec:5.20; r3", ..Case::default() }
+        .gives("set {6,r2,[]}", "r1 is dead; r2 takes over");
+}
+
+#[test]
+fn below_steady_only_what_an_operator_wants_is_done() {
+    let (configuration, level) = ("{3,r1,[r2,r3]}", Level::Freezed);
+    let reason = "the level is freezed: no cures and no balancing";
+    Case { level, configuration, nodes: "r1 dead; r2 sec:3.1; r3 sec:3.1", ..Case::default() }
+        .gives("nothing", reason);
+    Case { level, nodes: "r1; r2; r3", ..Case::default() }.gives("nothing", reason);
+    let (nodes, goal) = ("r1 pri:3.1; r2 sec:3.1; r3 sec:3.1; r4 err:1.1", Some(Goal::Primary(NodeId(2))));
+    Case { level, configuration, nodes, goal, ..Case::default() }
+        .gives("hand over to r2", "an operator wants r2 to be primary");
+    Case { level, configuration, nodes, ..Case::default() }.collects(&[]);
 }
 
 /// Cures 3 and 5, and the tenth validation.

@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Time,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) replies: Vec<AdminReply>,
+    /// Who was refused, and why.
+    pub(crate) refused: Vec<(SessionId, String)>,
     /// Whether commands take effect at once; if not they wait in `uncommitted`.
     pub(crate) commits_at_once: bool,
     pub(crate) uncommitted: VecDeque<Command>,
@@ -75,12 +77,17 @@ impl Cluster {
     }
 
     pub(crate) fn with_state(state: MetaState) -> Self {
+        Self::with_settings(state, MetaSettings::default())
+    }
+
+    pub(crate) fn with_settings(state: MetaState, settings: MetaSettings) -> Self {
         let now = Time(1_000_000_000);
         Self {
-            meta: MetaCore::new(state, MetaSettings::default(), now),
+            meta: MetaCore::new(state, settings, now),
             now,
             nodes: BTreeMap::new(),
             replies: vec![],
+            refused: vec![],
             commits_at_once: true,
             uncommitted: VecDeque::new(),
             history: vec![],
@@ -292,6 +299,7 @@ impl Cluster {
             let recent = self.history.len() - before;
             assert!(recent < 10_000, "it never ends: {:?}", &self.history[self.history.len() - 8..]);
             self.uncommitted.extend(self.out.commit.drain(..));
+            self.refused.append(&mut self.out.refuse);
             self.replies.extend(self.out.replies.drain(..).map(|(_, reply)| reply));
             if self.commits_at_once && !self.uncommitted.is_empty() {
                 let command = self.uncommitted.pop_front().expect("it is not empty");

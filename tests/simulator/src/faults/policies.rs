@@ -41,7 +41,8 @@ impl World<'_> {
 
     /// Nothing is kept from the meta server any more; asked for until it is so.
     pub(crate) fn lift_policies(&mut self) {
-        if self.meta.durable.level() != Level::Lively {
+        // Also if the meta server froze by itself: whoever is not heard is dead by now.
+        if self.meta.level().is_some_and(|level| level != Level::Lively) {
             self.ask_meta(AdminRequest::SetLevel { level: Level::Lively });
         }
         let listed = |node: &NodeId| self.meta.durable.is_black_listed(*node);
