@@ -11,10 +11,11 @@ const APP: &str = "counter.instance0";
 /// The plan, once all three nodes have said what they hold.
 fn plan(cluster: &Cluster) -> Value {
     wait_for("a plan with all replicas", || {
-        let answer = cluster.admin(&["recover", "--dry-run", "--json"]);
-        let plan: Value = serde_json::from_str(&answer.stdout).map_err(|_| format!("{answer:?}"))?;
+        // In this order: what is there when it is counted is there when the plan is made.
         let replicas = cluster.admin(&["ddd", "--json"]);
         let ddd: Value = serde_json::from_str(&replicas.stdout).map_err(|_| format!("{replicas:?}"))?;
+        let answer = cluster.admin(&["recover", "--dry-run", "--json"]);
+        let plan: Value = serde_json::from_str(&answer.stdout).map_err(|_| format!("{answer:?}"))?;
         let unknown = ddd["unknown"].as_array().map_or(0, Vec::len);
         let described = !answer.stdout.contains("has not described");
         let whole = unknown == 3 * (8 + 2) && plan["obstacles"].as_array().is_some_and(Vec::is_empty);
