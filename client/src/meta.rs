@@ -220,17 +220,21 @@ fn explain(address: &str, status: &Status) -> MetaError {
     match status.code() {
         Code::NotFound => MetaError::NotFound(message),
         Code::InvalidArgument => MetaError::Invalid(message),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
-            let reason = root_cause(status);
-            MetaError::Unreachable(format!(
-                "the meta server at {address} can't be reached ({reason}): is it running? \
-                 Start it with `meta-server --config config.ini --name meta1`"
-            ))
-        }
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => unreachable(address, status),
         // It lost its lead before it knew whether the change was made.
         Code::Aborted => MetaError::Unreachable(message),
+        // No server said this: its connection broke under the request, and the code is then any.
+        _ if status.source().is_some() => unreachable(address, status),
         _ => MetaError::Refused(message),
     }
+}
+
+fn unreachable(address: &str, status: &Status) -> MetaError {
+    let reason = root_cause(status);
+    MetaError::Unreachable(format!(
+        "the meta server at {address} can't be reached ({reason}): is it running? \
+         Start it with `meta-server --config config.ini --name meta1`"
+    ))
 }
 
 /// Whether somebody answers at all. If not, the error is the one of a server that can't be connected to.

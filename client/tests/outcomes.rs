@@ -189,6 +189,31 @@ async fn a_dead_silent_or_deposed_primary_is_left_as_soon_as_there_is_another() 
     }
 }
 
+/// As one does that is killed just then: its connection is reset under the request.
+async fn dies_over_a_question() -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut bytes = vec![];
+            connection.write_all(&EMPTY_SETTINGS).await.unwrap();
+            // More than the greeting of HTTP/2 is: the question is here.
+            while bytes.len() < 120 && connection.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {}
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_meta_server_that_dies_over_the_question_is_passed_over() {
+    let node = Node::start(1, with_sessions(|_| done(7, b"answer"))).await;
+    let meta = FakeMeta::start(&[&node]).await;
+    let app = meta.open_after(&[dies_over_a_question().await], LONG_MS).await;
+    assert_eq!(app.write(b"k", REQUEST).await, answered(7, b"answer"));
+}
+
 #[tokio::test]
 async fn an_app_that_was_dropped_is_surely_not_written() {
     let node = Node::start(1, |_| refused(Refusal::UnknownPartition)).await;

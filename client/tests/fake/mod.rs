@@ -210,8 +210,13 @@ impl FakeMeta {
 
     /// The app, for operations that may take `timeout_ms`.
     pub(crate) async fn open(&self, timeout_ms: u64) -> App {
+        self.open_after(&[], timeout_ms).await
+    }
+
+    /// The same, where other meta servers are asked first.
+    pub(crate) async fn open_after(&self, others: &[String], timeout_ms: u64) -> App {
         let options = Options {
-            meta_servers: vec![self.address.clone()],
+            meta_servers: others.iter().chain([&self.address]).cloned().collect(),
             timeout: Duration::from_millis(timeout_ms),
             max_write_bytes: 1000,
             ..Options::default()
