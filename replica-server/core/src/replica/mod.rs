@@ -284,6 +284,12 @@ impl Replica {
         self.list.identity_at(decree)
     }
 
+    /// Whether it is a primary with learners: its log holds what they need, for a bounded time (§6.1).
+    #[must_use]
+    pub fn teaches(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if !primary.learners.is_empty())
+    }
+
     /// Why it is in `Error`.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
