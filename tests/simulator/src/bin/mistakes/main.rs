@@ -91,7 +91,8 @@ fn main() -> ExitCode {
 
 /// Returns how many were not found.
 fn run(arguments: &Arguments) -> Result<usize, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Where it is run, not where it was compiled: several clones share a target directory.
+    let root = env::current_dir().map_err(|error| format!("the current folder: {error}"))?;
     let mistakes = Mistake::read_all(&root.join(PATCHES))?;
     let unknown = arguments.names.iter().find(|name| mistakes.iter().all(|mistake| mistake.name != **name));
     if let Some(name) = unknown {
