@@ -368,7 +368,8 @@ fn a_broken_learner_that_is_invited_again_says_that_it_failed() {
 #[test]
 fn a_new_replica_does_not_follow_a_deposed_primary() {
     let deposed = NodeId(8);
-    let mut node = Alone::learner(14);
+    let mut node = Alone::in_life(1);
+    node.invite(5, LEADER); // makes the replica; it knows of no learning yet, nor of what came after ballot 8
     node.prepare(deposed, None, mutation(8, 50), id(8, 49), 49);
     assert!(!node.covers(deposed, 8), "S4: it lets a deposed primary read; it is {}", node.replica().role());
 }
