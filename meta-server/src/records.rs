@@ -3,6 +3,8 @@
 use meta_core::{AppRecord, Change, EVENTS_KEPT, Event, STEPS_KEPT, Step};
 use words::{AppId, Configuration, Gpid, NodeAddress};
 
+use crate::storage::encoded;
+
 /// Beginnings of keys; what follows is a number, big-endian, so that keys sort as numbers do.
 const APP: &[u8] = b"app/";
 const PARTITION: &[u8] = b"partition/";
@@ -15,36 +17,29 @@ const DRAINED_KEY: &[u8] = b"drained";
 
 /// The key of a change and its value, if it has one from then on.
 pub(crate) fn encode(change: &Change) -> (Vec<u8>, Option<Vec<u8>>) {
-    let value = match change {
-        Change::App(app) => postcard::to_stdvec(app),
-        Change::Configuration { configuration, .. } => postcard::to_stdvec(configuration),
-        Change::Node(address) => postcard::to_stdvec(address),
-        Change::Level(level) => postcard::to_stdvec(level),
-        Change::BlackList(nodes) | Change::Drained(nodes) => postcard::to_stdvec(nodes),
-        Change::NodeRemoved(_) => Ok(Vec::new()),
-        Change::Step { step, .. } => postcard::to_stdvec(step),
-        Change::Event(event) => postcard::to_stdvec(event),
-    };
-    let key = match change {
-        Change::App(app) => [APP, &app.info.id.0.to_be_bytes()].concat(),
-        Change::Configuration { gpid, .. } => {
-            [PARTITION, &gpid.app.0.to_be_bytes(), &gpid.partition.to_be_bytes()].concat()
+    match change {
+        Change::App(app) => ([APP, &app.info.id.0.to_be_bytes()].concat(), Some(encoded(app))),
+        Change::Configuration { gpid, configuration } => {
+            ([PARTITION, &gpid_key(*gpid)].concat(), Some(encoded(configuration)))
         }
-        Change::Node(address) => [NODE, &address.node.0.to_be_bytes()].concat(),
-        Change::Level(_) => LEVEL_KEY.to_vec(),
-        Change::BlackList(_) => BLACK_LIST_KEY.to_vec(),
-        Change::Drained(_) => DRAINED_KEY.to_vec(),
-        Change::NodeRemoved(node) => [NODE, &node.0.to_be_bytes()].concat(),
+        Change::Node(address) => ([NODE, &address.node.0.to_be_bytes()].concat(), Some(encoded(address))),
+        Change::NodeRemoved(node) => ([NODE, &node.0.to_be_bytes()].concat(), None),
+        Change::Level(level) => (LEVEL_KEY.to_vec(), Some(encoded(level))),
+        Change::BlackList(nodes) => (BLACK_LIST_KEY.to_vec(), Some(encoded(nodes))),
+        Change::Drained(nodes) => (DRAINED_KEY.to_vec(), Some(encoded(nodes))),
         // In place of the one that is kept no longer.
         Change::Step { gpid, step } => {
             let place = step.configuration.ballot.0 % STEPS_KEPT;
-            let (app, partition) = (gpid.app.0.to_be_bytes(), gpid.partition.to_be_bytes());
-            [STEP, &app, &partition, &place.to_be_bytes()].concat()
+            ([STEP, &gpid_key(*gpid), &place.to_be_bytes()].concat(), Some(encoded(step)))
         }
-        Change::Event(event) => [EVENT, &(event.number % EVENTS_KEPT).to_be_bytes()].concat(),
-    };
-    let is_there = !matches!(change, Change::NodeRemoved(_));
-    (key, is_there.then(|| value.expect("plain values always serialise")))
+        Change::Event(event) => {
+            ([EVENT, &(event.number % EVENTS_KEPT).to_be_bytes()].concat(), Some(encoded(event)))
+        }
+    }
+}
+
+fn gpid_key(gpid: Gpid) -> Vec<u8> {
+    [gpid.app.0.to_be_bytes(), gpid.partition.to_be_bytes()].concat()
 }
 
 /// What was stored; `None` if it can't be that.

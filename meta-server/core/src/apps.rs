@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use words::{AppId, AppInfo, Configuration, Gpid, NodeId, Time};
+use words::{AppId, AppInfo, Configuration, NodeId, Time};
 
 use crate::partition::Partition;
 use crate::{AdminReply, AppStatus, Command, Level, MetaCore, MetaOutput, MetaState, WallTime};
@@ -21,7 +21,7 @@ pub(crate) fn dropped_apps(state: &MetaState) -> impl Iterator<Item = AppId> {
 impl MetaCore {
     pub(crate) fn app_created(&mut self, name: &str, now: Time) -> AdminReply {
         let info = self.state.app_named(name).expect("it was just created").info.clone();
-        for gpid in gpids(&info) {
+        for gpid in info.gpids() {
             self.partitions.insert(gpid, Partition { changed: now, ..Partition::default() });
             self.dirty.insert(gpid);
         }
@@ -32,7 +32,7 @@ impl MetaCore {
     pub(crate) fn replica_count_set(&mut self, name: &str, count: u32, out: &mut MetaOutput) -> AdminReply {
         let app = self.state.app_named(name).expect("it was just changed").info.clone();
         self.tell_members(&app, out);
-        self.dirty.extend(gpids(&app));
+        self.dirty.extend(app.gpids());
         AdminReply::Accepted(format!("`{name}`: each partition gets {count} replicas"))
     }
 
@@ -47,7 +47,7 @@ impl MetaCore {
         let record = id.and_then(|id| self.state.app(id)).expect("it was just dropped");
         let AppStatus::Dropped { expires } = record.status else { unreachable!("it was just dropped") };
         let app = record.info.clone();
-        for gpid in gpids(&app) {
+        for gpid in app.gpids() {
             let Some(holds) = self.state.configuration(gpid) else { continue };
             let Some(partition) = self.partitions.get_mut(&gpid) else { continue };
             let counted = partition.pending.as_ref().unwrap_or(holds);
@@ -68,7 +68,7 @@ impl MetaCore {
     pub(crate) fn app_recalled(&mut self, now: Time, id: AppId, out: &mut MetaOutput) -> AdminReply {
         let app = self.state.app(id).expect("it was just recalled").info.clone();
         self.expiries.remove(&id);
-        for gpid in gpids(&app) {
+        for gpid in app.gpids() {
             let Some(holds) = self.state.configuration(gpid) else { continue };
             let Some(partition) = self.partitions.get_mut(&gpid) else { continue };
             let counted = partition.pending.as_ref().unwrap_or(holds);
@@ -97,7 +97,7 @@ impl MetaCore {
     pub(crate) fn app_expired(&mut self, id: AppId, out: &mut MetaOutput) {
         self.expiries.remove(&id);
         let app = self.state.app(id).expect("it has just expired").info.clone();
-        for gpid in gpids(&app) {
+        for gpid in app.gpids() {
             let members = self.state.configuration(gpid).into_iter().flat_map(Configuration::members);
             let reported = self.partitions.get(&gpid).into_iter().flat_map(|p| p.reports.keys().copied());
             let nodes: BTreeSet<NodeId> = members.chain(reported).collect();
@@ -142,7 +142,7 @@ impl MetaCore {
 
     /// Members are told what holds of each partition, the app and its terms with it.
     fn tell_members(&mut self, app: &AppInfo, out: &mut MetaOutput) {
-        for gpid in gpids(app) {
+        for gpid in app.gpids() {
             let members: Vec<NodeId> =
                 self.state.configuration(gpid).into_iter().flat_map(Configuration::members).collect();
             for node in members {
@@ -150,9 +150,4 @@ impl MetaCore {
             }
         }
     }
-}
-
-fn gpids(app: &AppInfo) -> impl Iterator<Item = Gpid> + use<> {
-    let id = app.id;
-    (0..app.partition_count).map(move |partition| Gpid { app: id, partition })
 }

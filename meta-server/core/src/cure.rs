@@ -292,10 +292,12 @@ impl MetaCore {
         let configuration = self.state.configuration(gpid).expect("a partition has a configuration");
         let known = nodes.filter(|&(node, _)| self.state.node(node).is_some());
         let replica_count = app.replica_count as usize;
+        // It goes through all nodes, which only a copy is worth.
+        let wants_copies = configuration.len() < replica_count;
         View {
             now,
             level: self.state.level(),
-            no_copies: self.too_few_alive(),
+            no_copies: wants_copies.then(|| self.too_few_alive()).flatten(),
             replica_count,
             enough: self.settings.mutation_2pc_min_replica_count.min(replica_count),
             replica_assign_delay: self.settings.replica_assign_delay,

@@ -144,11 +144,7 @@ impl MetaState {
     }
 
     fn configurations_of(&self, app: &AppInfo) -> impl Iterator<Item = (Gpid, &Configuration)> {
-        let gpids = (0..app.partition_count).map({
-            let id = app.id;
-            move |partition| Gpid { app: id, partition }
-        });
-        gpids.filter_map(|gpid| self.configuration(gpid).map(|configuration| (gpid, configuration)))
+        app.gpids().filter_map(|gpid| self.configuration(gpid).map(|configuration| (gpid, configuration)))
     }
 
     fn addresses(&self, named: &BTreeSet<NodeId>) -> Vec<NodeAddress> {

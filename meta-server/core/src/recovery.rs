@@ -203,8 +203,8 @@ impl MetaCore {
         let partitions: Vec<PlannedPartition> =
             of_app().map(|(&gpid, held)| self.plan_partition(gpid, held)).collect();
         if !left_out {
-            let missing: Vec<String> = (0..info.partition_count)
-                .map(|partition| Gpid { app: id, partition })
+            let missing: Vec<String> = info
+                .gpids()
                 .filter(|gpid| !partitions.iter().any(|p| p.gpid == *gpid && p.configuration.is_some()))
                 .map(|gpid| gpid.to_string())
                 .collect();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppEnvs, AppId};
+use crate::{AppEnvs, AppId, Gpid};
 
 /// A named, partitioned, replicated service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,14 @@ pub struct AppInfo {
     pub partition_count: u32,
     /// Number of replicas that each partition should have (rDSN's `max_replica_count`).
     pub replica_count: u32,
+}
+
+impl AppInfo {
+    /// Its partitions.
+    pub fn gpids(&self) -> impl Iterator<Item = Gpid> + use<> {
+        let app = self.id;
+        (0..self.partition_count).map(move |partition| Gpid { app, partition })
+    }
 }
 
 /// On what terms an app's replicas serve: what operators change while it runs.

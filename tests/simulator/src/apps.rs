@@ -163,9 +163,7 @@ impl World<'_> {
 
     /// An app is durably there: its partitions are checked, and clients come.
     pub(crate) fn on_app_created(&mut self, info: &AppInfo) {
-        let gpids: Vec<Gpid> =
-            (0..info.partition_count).map(|partition| Gpid { app: info.id, partition }).collect();
-        let new: Vec<Gpid> = gpids.into_iter().filter(|gpid| !self.gpids.contains(gpid)).collect();
+        let new: Vec<Gpid> = info.gpids().filter(|gpid| !self.gpids.contains(gpid)).collect();
         trace!(self, "operator", "`{}` is there, {} partitions", info.name, info.partition_count);
         if info.id.0 > 1 {
             self.tally.note(Sometimes::AnotherApp);

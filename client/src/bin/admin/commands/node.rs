@@ -179,9 +179,7 @@ pub(crate) struct Drain {
 
 impl Drain {
     async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let node = find(admin, &self.node).await?.node;
-        let of = |status: &pb::NodeStatus| status.node.as_ref().is_some_and(|address| address.node == node);
-        let status = list_nodes(admin).await?.nodes.into_iter().find(of).unwrap_or_default();
+        let status = find(admin, &self.node).await?;
         let accepted = match status.drained {
             true => "it is being drained".to_owned(),
             false => drain(admin, &self.node, true).await?,
@@ -265,7 +263,7 @@ pub(crate) struct Show {
 
 impl Show {
     async fn run(&self, admin: &Admin) -> Result<Answer, Failure> {
-        let node = find(admin, &self.node).await?;
+        let node = find(admin, &self.node).await?.node.unwrap_or_default();
         let mut rows = vec![];
         for app in list_apps(admin, false).await?.apps.into_iter().filter_map(|status| status.app) {
             for partition in describe(admin, &app.name).await?.partitions {
@@ -288,7 +286,7 @@ async fn list_nodes(admin: &Admin) -> Result<pb::ListNodesReply, MetaError> {
 }
 
 /// The node of that name, address or id; of several with one name, the one that is alive.
-async fn find(admin: &Admin, given: &str) -> Result<pb::NodeAddress, MetaError> {
+async fn find(admin: &Admin, given: &str) -> Result<pb::NodeStatus, MetaError> {
     let is_meant = |status: &pb::NodeStatus| {
         let node = status.node.as_ref();
         node.is_some_and(|node| {
@@ -297,9 +295,7 @@ async fn find(admin: &Admin, given: &str) -> Result<pb::NodeAddress, MetaError> 
     };
     let nodes = list_nodes(admin).await?.nodes;
     let meant = nodes.into_iter().filter(is_meant).max_by_key(|status| status.alive);
-    meant
-        .and_then(|status| status.node)
-        .ok_or_else(|| MetaError::NotFound(format!("no node `{given}`; `admin nodes` lists the nodes")))
+    meant.ok_or_else(|| MetaError::NotFound(format!("no node `{given}`; `admin nodes` lists the nodes")))
 }
 
 fn row(status: &pb::NodeStatus) -> Value {
