@@ -240,8 +240,11 @@ impl NodeCore {
             }
             PeerMessage::Heartbeat(m) => self.on_heartbeat(now, from, &m, out),
             PeerMessage::HeartbeatAck(m) => {
+                // Nothing waits for a lease, so the replicas are not touched.
                 for (gpid, ballot, until) in self.peers.on_ack(&self.settings, from, &m) {
-                    self.with(now, gpid, out, |r, _| r.on_lease(from, ballot, until));
+                    if let Some(replica) = self.replicas.get_mut(&gpid) {
+                        replica.on_lease(from, ballot, until);
+                    }
                 }
             }
             PeerMessage::StepDown(m) => self.with(now, m.gpid, out, |r, step| r.on_step_down(step, from, &m)),
@@ -278,10 +281,15 @@ impl NodeCore {
     fn on_heartbeat(&mut self, now: Now, from: NodeId, heartbeat: &words::Heartbeat, out: &mut Output) {
         let mut exceptions = Vec::new();
         for claim in &heartbeat.claims {
-            let mut covered = false;
-            self.with(now, claim.gpid, out, |r, step| covered = r.on_claim(step, from, claim));
+            let replica = self.replicas.get_mut(&claim.gpid);
+            let (covered, news) = replica.map_or((false, false), |replica| {
+                (replica.grant(now.time, &self.settings, from, claim), replica.is_news(claim))
+            });
             if !covered {
                 exceptions.push(claim.gpid);
+            }
+            if news {
+                self.with(now, claim.gpid, out, |replica, step| replica.on_news(step, from, claim));
             }
         }
         let ack = words::HeartbeatAck { sequence: heartbeat.sequence, exceptions };

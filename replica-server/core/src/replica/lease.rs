@@ -3,6 +3,7 @@
 use words::{Ballot, Claim, NodeId, StepDown, Time};
 
 use super::{Replica, Role};
+use crate::Settings;
 use crate::step::Step;
 
 /// A lease that this node granted.
@@ -17,30 +18,41 @@ pub(super) struct Grant {
 impl Replica {
     /// A heartbeat claims this partition for its sender. Returns whether the acknowledgement covers it: not
     /// where this replica knows a higher ballot, or takes another node for the primary (§5.2).
-    pub(crate) fn on_claim(&mut self, step: &mut Step<'_>, from: NodeId, claim: &Claim) -> bool {
+    pub(crate) fn grant(&mut self, now: Time, settings: &Settings, from: NodeId, claim: &Claim) -> bool {
+        let covered = !matches!(self.role, Role::Error(_))
+            && self.is_ready()
+            && claim.ballot >= self.ballot
+            && self.believed_primary() == Some(from);
+        if covered {
+            self.grants.insert(from, Grant { ballot: claim.ballot, until: now + settings.grant() });
+        }
+        covered
+    }
+
+    /// Whether a claim says more than that its sender is there. Mostly it does not, and a node takes thousands of
+    /// them ten times a second.
+    pub(crate) fn is_news(&self, claim: &Claim) -> bool {
+        let known = self.list.last_committed().min(self.confirmed);
+        claim.ballot > self.ballot || claim.ballot == self.ballot && claim.last_committed > known
+    }
+
+    /// What a claim says beside that its sender is there: a ballot, or up to where is committed (§3.4).
+    pub(crate) fn on_news(&mut self, step: &mut Step<'_>, from: NodeId, claim: &Claim) {
         if matches!(self.role, Role::Error(_)) || !self.is_ready() {
-            return false;
+            return;
         }
         if claim.ballot > self.ballot {
             // The news got lost on the way here.
-            step.meta(words::NodeToMeta::Query { gpid: self.gpid });
+            return step.meta(words::NodeToMeta::Query { gpid: self.gpid });
         }
-        if claim.ballot < self.ballot || self.believed_primary() != Some(from) {
-            return false;
-        }
-        let grant = Grant { ballot: claim.ballot, until: step.now.time + step.settings.grant() };
-        self.grants.insert(from, grant);
-        if claim.ballot == self.ballot
-            && self.fetching.is_none()
-            && matches!(self.role, Role::Secondary | Role::Learner(_))
-        {
+        let follows = matches!(self.role, Role::Secondary | Role::Learner(_)) && self.fetching.is_none();
+        if claim.ballot == self.ballot && self.believed_primary() == Some(from) && follows {
             self.commit_known(step, claim.last_committed);
             let streaming = !matches!(&self.role, Role::Learner(learner) if !learner.following());
             if claim.last_committed > self.confirmed && streaming {
                 self.ask_for_missing(step, from);
             }
         }
-        true
     }
 
     /// What a heartbeat asks a lease for. Nothing is said under a ballot that is not durable (§4.5).
