@@ -60,6 +60,20 @@ impl App {
         Ok(Self { shared: Arc::new(Shared { cluster: cluster.clone(), info, routes, sessions }), timeout })
     }
 
+    /// The same for a client that speaks to apps of one type.
+    ///
+    /// # Errors
+    /// [`MetaError::Invalid`] if the app is of another type; else as for [`App::open`].
+    pub async fn open_of_type(cluster: &Cluster, name: &str, app_type: &str) -> Result<Self, MetaError> {
+        let app = Self::open(cluster, name).await?;
+        let found = &app.info().app_type;
+        if found != app_type {
+            let message = format!("app `{name}` is of type `{found}`, not `{app_type}`");
+            return Err(MetaError::Invalid(message));
+        }
+        Ok(app)
+    }
+
     /// The app, as the meta server described it.
     #[must_use]
     pub fn info(&self) -> &AppInfo {

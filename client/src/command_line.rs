@@ -1,6 +1,8 @@
 //! What our command lines have in common: where the settings come from, one clear line for each mistake, and
 //! exit codes.
 
+pub mod app;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,8 +12,12 @@ use clap::error::ErrorKind;
 use clap::{Args, Command, FromArgMatches, Parser};
 use settings::{Settings, SettingsError};
 
+/// It was surely not done.
+pub const EXIT_NOT_DONE: u8 = 1;
 /// What was asked is wrong in itself: usage, settings, an unknown app.
 pub const EXIT_MISTAKE: u8 = 2;
+/// It is done once or not at all, now or later.
+pub const EXIT_UNKNOWN: u8 = 3;
 
 /// Arguments that every command line takes.
 #[derive(Clone, Debug, Args)]

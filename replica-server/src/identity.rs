@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `lock` | nothing; locked while a process uses the directory |
+//! | `lock` | the id of the process that uses the directory, and locks this file while it does |
 //! | `node` | the node's UUID and its name in `config.ini`, a line each; written once |
 //! | `life` | a number, raised durably at each start |
 //!
@@ -10,7 +10,7 @@
 //! promises that it does not know of, so it had better not start.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -45,7 +45,9 @@ impl DataFolder {
             StartError::new(format!("data directory {}: can't {what}: {error}", path.display()))
         };
         fs::create_dir_all(path).map_err(|error| failed("make it", &error))?;
-        let lock = File::create(path.join("lock")).map_err(|error| failed("open its lock file", &error))?;
+        // What is in it stays until it is locked: it says who has it.
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let mut lock = lock.map_err(|error| failed("open its lock file", &error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             if error == rustix::io::Errno::WOULDBLOCK {
                 return StartError::new(format!(
@@ -55,6 +57,9 @@ impl DataFolder {
             }
             failed("lock it", &error.into())
         })?;
+        // For people and scripts.
+        let told = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        told.map_err(|error| failed("write its lock file", &error))?;
         let node = read_or_give_identity(path, name)?;
         let life = begin_life(path).map_err(|error| failed("begin a life in its file `life`", &error))?;
         Ok(Self { path: path.to_owned(), node, life, _lock: lock })
@@ -219,6 +224,8 @@ mod tests {
         let first = DataFolder::open(folder.path(), "replica1").unwrap();
         let in_use = DataFolder::open(folder.path(), "replica1").unwrap_err().to_string();
         assert!(in_use.contains("in use"), "{in_use}");
+        let user = fs::read_to_string(folder.path().join("lock")).unwrap();
+        assert_eq!(user, format!("{}\n", std::process::id()));
         drop(first);
         let other = DataFolder::open(folder.path(), "replica2").unwrap_err().to_string();
         assert!(other.contains("belongs to node `replica1`"), "{other}");

@@ -26,12 +26,7 @@ impl Counter {
     /// [`MetaError::NotFound`] if there is no such app, [`MetaError::Invalid`] if it is of another type,
     /// [`MetaError::Unreachable`] if no meta server answers in time.
     pub async fn open(cluster: &Cluster, settings: &Settings, app_name: &str) -> Result<Self, MetaError> {
-        let app = App::open(cluster, app_name).await?;
-        let app_type = &app.info().app_type;
-        if app_type != APP_TYPE {
-            let message = format!("app `{app_name}` is of type `{app_type}`, it holds no counters");
-            return Err(MetaError::Invalid(message));
-        }
+        let app = App::open_of_type(cluster, app_name, APP_TYPE).await?;
         let reads_are_writes = settings.task(READ_CODE).rpc_request_is_write_operation;
         Ok(Self { app, reads_are_writes })
     }

@@ -7,30 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use client::command_line::{Common, EXIT_MISTAKE, complain, parse, print_line};
-use client::meta::MetaError;
-use client::{Cluster, Failure, Outcome};
+use client::Outcome;
+use client::command_line::app::{AppArgs, not_done, not_opened, run, unknown};
+use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, complain, parse, print_line};
 use counter::bench::{Bench, Plan, Report, SumCheck};
 use counter::{Counter, check, history, request};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-
-/// Exit codes beside 0 for done; [`EXIT_MISTAKE`] is the third.
-const EXIT_NOT_DONE: u8 = 1;
-const EXIT_UNKNOWN: u8 = 3;
 
 /// Counts. Exit code 0: done; 1: surely not done; 2: usage or settings; 3: the outcome is unknown.
 #[derive(Debug, Parser)]
 #[command(name = "counter", version)]
 struct Cli {
     #[command(flatten)]
-    common: Common,
+    args: AppArgs,
     /// The app that holds the counters
     #[arg(long, default_value = "counter.instance0", global = true)]
     app: String,
-    /// How long an operation may take, all attempts together, in milliseconds [default: client.timeout_ms]
-    #[arg(long, value_name = "MS", global = true, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: Option<u64>,
     #[command(subcommand)]
     command: Command,
 }
@@ -84,43 +77,31 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     if let Command::Check { file } = &cli.command {
-        return check_history(file, cli.common.json);
+        return check_history(file, cli.args.common.json);
     }
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(EXIT_NOT_DONE, format!("no threads can be started: {error}")),
-    };
-    runtime.block_on(run(cli))
+    run(carry_out(cli))
 }
 
-async fn run(cli: Cli) -> ExitCode {
+async fn carry_out(cli: Cli) -> ExitCode {
     let counter = match open(&cli).await {
         Ok(counter) => counter,
         Err(code) => return code,
     };
+    let json = cli.args.common.json;
     match cli.command {
-        Command::Add { name, operand } => tell(&counter.add(&name, operand).await, cli.common.json),
-        Command::Read { name } => tell(&counter.read(&name).await, cli.common.json),
+        Command::Add { name, operand } => tell(&counter.add(&name, operand).await, json),
+        Command::Read { name } => tell(&counter.read(&name).await, json),
         Command::Bench { clients, seconds, keys, reads, history } => {
             let plan = Plan { clients, span: Duration::from_secs(seconds), keys, reads_percent: reads };
-            bench(plan, counter, history.as_deref(), cli.common.json).await
+            bench(plan, counter, history.as_deref(), json).await
         }
         Command::Check { .. } => unreachable!("it needs no cluster and was done before"),
     }
 }
 
 async fn open(cli: &Cli) -> Result<Counter, ExitCode> {
-    let mistake = |problem: &dyn std::fmt::Display| complain(EXIT_MISTAKE, problem);
-    let mut settings = cli.common.settings().map_err(|error| mistake(&error))?;
-    if let Some(timeout_ms) = cli.timeout {
-        settings.client.timeout_ms = timeout_ms;
-    }
-    let cluster = Cluster::connect(&settings).map_err(|error| mistake(&error))?;
-    Counter::open(&cluster, &settings, &cli.app).await.map_err(|error| match error {
-        MetaError::NotFound(why) => mistake(&Failure::UnknownApp(why)),
-        MetaError::Invalid(_) => mistake(&error),
-        MetaError::Refused(_) | MetaError::Unreachable(_) => complain(EXIT_NOT_DONE, error),
-    })
+    let (cluster, settings) = cli.args.connect()?;
+    Counter::open(&cluster, &settings, &cli.app).await.map_err(not_opened)
 }
 
 /// The value alone on standard output; anything else on standard error.
@@ -144,12 +125,8 @@ fn tell(outcome: &Outcome<i64>, json: bool) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Outcome::Failed(why) if why.is_callers_mistake() => complain(EXIT_MISTAKE, why),
-        Outcome::Failed(why) => complain(EXIT_NOT_DONE, format!("surely not done: {why}")),
-        Outcome::Unknown => {
-            let what = "the outcome is unknown: no answer in time; it counts at most once, now or later";
-            complain(EXIT_UNKNOWN, what)
-        }
+        Outcome::Failed(why) => not_done(why),
+        Outcome::Unknown => unknown(),
     }
 }
 
