@@ -63,10 +63,17 @@ impl World<'_> {
         if !exists || self.is_there(app) {
             return Ok(());
         }
-        if app == 0 || self.meta.durable.apps().next().is_some() {
+        let is_new = self.meta.durable.apps().next().is_none();
+        if app == 0 || !is_new {
             let app_type = APP_TYPE.to_owned();
             let (partition_count, replica_count) = (partitions, replicas);
-            self.ask_meta(AdminRequest::CreateApp { name, app_type, partition_count, replica_count });
+            // A cluster comes with its first app, or gets it from an operator.
+            let request = if is_new && self.seed % 2 == 1 {
+                AdminRequest::CreateFirstApp { name, app_type, partition_count, replica_count }
+            } else {
+                AdminRequest::CreateApp { name, app_type, partition_count, replica_count }
+            };
+            self.ask_meta(request);
         }
         self.put(self.now + AGAIN, Happening::WantApp { app });
         self.truth.verdict()

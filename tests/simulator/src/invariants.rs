@@ -122,6 +122,20 @@ impl Truth {
         self.partition(gpid).configurations.insert(after.ballot, after.clone());
     }
 
+    /// A meta server that had lost all took up a partition again: above every ballot that ever was. Nothing else is
+    /// known to it, so nothing else is checked of it than what is checked of every configuration.
+    pub(crate) fn on_recovery(&mut self, gpid: Gpid, after: &Configuration) {
+        let configurations = &mut self.partition(gpid).configurations;
+        let newest = configurations.last_key_value().map(|(&ballot, _)| ballot);
+        configurations.insert(after.ballot, after.clone());
+        if newest.is_some_and(|newest| newest >= after.ballot) {
+            self.accuse(Violation {
+                rule: "S5",
+                what: format!("{gpid}: recovered as {after}, below {newest:?}"),
+            });
+        }
+    }
+
     /// A node took a step: each of its replicas is looked at.
     pub(crate) fn after_step(&mut self, index: usize, scene: Scene<'_>) -> Checked {
         let Some(process) = &mut scene.machines[index].process else { return Ok(()) };

@@ -137,6 +137,12 @@ impl World<'_> {
                 self.tally.note(Sometimes::LossDeclared);
                 self.truth.on_loss(*gpid, &lost.expect("it was there"), configuration);
             }
+            Command::Recover { configurations, .. } => {
+                for (gpid, configuration) in configurations {
+                    trace!(self, "meta", "{gpid} -> {configuration}: recovered");
+                    self.truth.on_recovery(*gpid, configuration);
+                }
+            }
             Command::SetReplicaCount { name, count } => {
                 trace!(self, "meta", "{count} replicas for {name}");
                 self.tally.note(Sometimes::ReplicaCountChanged);

@@ -34,6 +34,10 @@ impl World<'_> {
             AdminRequest::History { gpid: Some(gpid), limit },
             AdminRequest::History { gpid: None, limit },
             AdminRequest::GetLevel,
+            AdminRequest::Diagnose,
+            // It is not empty, so it refuses.
+            AdminRequest::PlanRecovery { leave_out: vec![] },
+            AdminRequest::Recover { leave_out: vec![], others_are_stopped: true },
         ] {
             self.ask_meta(request);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meta_core::{Command, MetaCore, MetaOutput};
+use meta_core::{Command, MetaCore, MetaOutput, MetaState};
 
 use super::Leader;
 use crate::clock::Moment;
@@ -38,6 +38,13 @@ impl World<'_> {
         }
         self.settle_commits();
         self.lose_sessions(leader.epoch);
+    }
+
+    /// The disks of all meta servers are lost.
+    pub(crate) fn lose_meta(&mut self) {
+        self.crash_meta();
+        self.meta.durable = MetaState::default();
+        trace!(self, "meta", "LOST all that it knew");
     }
 
     /// Another one is elected while whoever led is cut off from the others and goes on, for a while: it keeps its

@@ -25,7 +25,7 @@ pub(super) enum Statement {
         kind: StrikeKind,
         at: Option<Pattern>,
     },
-    LoseData(usize),
+    LoseData(Party),
     LoseApp(usize),
     Cut(Link),
     Heal,
@@ -54,6 +54,12 @@ pub(super) enum Statement {
         others_are_stopped: bool,
         refused: bool,
     },
+    Recover {
+        others_are_stopped: bool,
+        refused: bool,
+    },
+    /// A diagnosis finds so many partitions lost.
+    Diagnose(usize),
     SetReplicas(u32),
     Drop,
     Tell {
@@ -100,7 +106,7 @@ const VERBS: [(&str, Parser); 32] = [
     ("kill", |line| strike(line, StrikeKind::Kill)),
     ("power-cut", |line| strike(line, StrikeKind::PowerCut)),
     ("pause", |line| strike(line, StrikeKind::Pause(Duration::ZERO))),
-    ("lose-data", |line| Ok(Statement::LoseData(line.machine()?))),
+    ("lose-data", |line| Ok(Statement::LoseData(line.party()?))),
     ("lose-app", |line| Ok(Statement::LoseApp(line.machine()?))),
     ("cut", |line| Ok(Statement::Cut(line.link()?))),
     ("heal", |_| Ok(Statement::Heal)),
@@ -316,6 +322,14 @@ fn admin(line: &mut Line<'_>) -> Parsed<Statement> {
             let others_are_stopped = line.take("others-are-stopped");
             Ok(Statement::AcceptLoss { node, others_are_stopped, refused: line.take("refused") })
         }
+        "recover" => {
+            let others_are_stopped = line.take("others-are-stopped");
+            Ok(Statement::Recover { others_are_stopped, refused: line.take("refused") })
+        }
+        "ddd" => {
+            line.must("=")?;
+            Ok(Statement::Diagnose(line.number("how many partitions")? as usize))
+        }
         "replicas" => match line.number("how many")?.try_into() {
             Ok(count) => Ok(Statement::SetReplicas(count)),
             Err(_) => Err("that many replicas are too many".to_owned()),
@@ -323,7 +337,7 @@ fn admin(line: &mut Line<'_>) -> Parsed<Statement> {
         "drop" => Ok(Statement::Drop),
         other => Err(format!(
             "`{other}` is no request of an operator; known are propose, balance, accept-loss, \
-            replicas, drop"
+            recover, ddd, replicas, drop"
         )),
     }
 }

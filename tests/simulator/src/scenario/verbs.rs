@@ -55,7 +55,8 @@ impl World<'_> {
 
     fn carry_out_on_disk(&mut self, statement: &Statement) -> Checked {
         match *statement {
-            Statement::LoseData(machine) => return self.wreck(machine, Loss::Everything),
+            Statement::LoseData(Party::Machine(machine)) => return self.wreck(machine, Loss::Everything),
+            Statement::LoseData(Party::Meta) => self.lose_meta(),
             Statement::LoseApp(machine) => return self.wreck(machine, Loss::App(Gpid::new(1, 0))),
             Statement::RotLog(machine) => return self.wreck(machine, Loss::Rot),
             Statement::FailSync(machine) => {
@@ -99,6 +100,11 @@ impl World<'_> {
                 let (node, others_are_stopped) = (node.clone(), *others_are_stopped);
                 self.administrate(AdminRequest::AcceptLoss { gpid, node, others_are_stopped }, *refused)
             }
+            Statement::Recover { others_are_stopped, refused } => {
+                let (leave_out, others_are_stopped) = (vec![], *others_are_stopped);
+                self.administrate(AdminRequest::Recover { leave_out, others_are_stopped }, *refused)
+            }
+            Statement::Diagnose(lost) => self.diagnose(*lost),
             Statement::SetReplicas(count) => {
                 let request = AdminRequest::SetReplicaCount { name: APP_NAME.to_owned(), count: *count };
                 self.administrate(request, false)
@@ -259,6 +265,15 @@ impl World<'_> {
                 Some(_) => Judgement::Holds,
             })
         })
+    }
+
+    /// An operator asks what is lost, and hears of so many partitions.
+    fn diagnose(&mut self, lost: usize) -> Checked {
+        self.administrate(AdminRequest::Diagnose, false)?;
+        match &self.script.admin {
+            Some(AdminReply::Diagnosis(found)) if found.lost.len() == lost => Ok(()),
+            found => Err(expected(format!("{lost} lost partitions, found {found:?}"))),
+        }
     }
 
     /// An operation that must come to something: to what is wanted at its one attempt, or, if nothing is said or
