@@ -7,7 +7,7 @@ use meta_core::{
     AdminReply, AdminRequest, BalanceKind, Command, Level, MetaCore, MetaEvent, MetaOutput, MetaSettings,
     MetaState, WallTime,
 };
-use words::{Configuration, Gpid, NodeId};
+use words::{AppId, Configuration, Gpid, NodeId};
 
 use crate::clock::{Clock, Moment};
 use crate::machine::APP_TYPE;
@@ -281,6 +281,16 @@ impl World<'_> {
         let token = self.meta.last_token;
         if let Some(epoch) = self.who_answers().filter(|_| self.meta.frozen_until <= self.now) {
             self.step_meta(epoch, MetaEvent::Admin { token, request });
+        }
+    }
+
+    /// Somebody looks for apps by name and by number, also for some that never were.
+    pub(crate) fn look_up_apps(&mut self) {
+        let Some(leader) = &self.meta.leader else { return };
+        let known = self.meta.durable.apps().map(|app| (app.info.name.clone(), app.info.id));
+        for (name, id) in known.chain([("nobody".to_owned(), AppId(99))]) {
+            let found = [leader.core.query(&name, AppId(0)), leader.core.query("", id)];
+            trace!(self, "client", "{name} or {id}: {found:?}");
         }
     }
 

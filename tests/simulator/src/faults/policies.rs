@@ -35,12 +35,15 @@ impl World<'_> {
             AdminRequest::History { gpid: None, limit },
             AdminRequest::GetLevel,
             AdminRequest::Diagnose,
+            AdminRequest::BalancePlan,
+            AdminRequest::BalancerStatus,
             // It is not empty, so it refuses.
             AdminRequest::PlanRecovery { leave_out: vec![] },
             AdminRequest::Recover { leave_out: vec![], others_are_stopped: true },
         ] {
             self.ask_meta(request);
         }
+        self.look_up_apps();
     }
 
     /// Nothing is kept from the meta server any more; asked for until it is so.

@@ -4,11 +4,21 @@ use std::time::Duration;
 
 use meta_core::{Command, MetaCore, MetaOutput, MetaState};
 
-use super::Leader;
+use super::{Leader, MetaServer};
 use crate::clock::Moment;
 use crate::sometimes::Sometimes;
 use crate::violation::Checked;
 use crate::world::{Happening, World, trace};
+
+impl MetaServer {
+    /// What is durable, read value by value as from a disk.
+    fn stored(&self) -> MetaState {
+        let mut state = MetaState::default();
+        self.durable.values().for_each(|value| state.put(value));
+        assert_eq!(state, self.durable, "not all of it is stored");
+        state
+    }
+}
 
 impl World<'_> {
     /// Somebody leads, from what is durable, if nobody did.
@@ -17,7 +27,7 @@ impl World<'_> {
             let meta = &mut self.meta;
             meta.last_epoch += 1;
             let (epoch, now) = (meta.last_epoch, meta.clock.time(self.now));
-            let core = MetaCore::new(meta.durable.clone(), self.plan.meta.clone(), now);
+            let core = MetaCore::new(meta.stored(), self.plan.meta.clone(), now);
             meta.leader = Some(Leader { core, epoch, wake_at: Moment::NEVER });
             trace!(self, format_args!("meta {epoch}"), "STARTS");
             self.carry_out_meta(epoch, MetaOutput::default());
