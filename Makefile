@@ -1,9 +1,9 @@
-# `make run`: a cluster on this machine. `make test`: every test. Both install what is missing first.
+# `make run`: a cluster on this machine. `make test`: every test. `make bench`: how fast it is. All install what is missing first.
 # The target directory is outside of the clone, so that RocksDB is compiled once a machine and not once a clone.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/holdfast/target
 SEEDS ?= 20000
 
-.PHONY: run test mistakes coverage build install
+.PHONY: run test bench mistakes coverage build install
 .NOTPARALLEL:
 
 run: build
@@ -15,6 +15,11 @@ test: build
 	$(CARGO_TARGET_DIR)/release/simulator --seeds $(SEEDS)
 	$(CARGO_TARGET_DIR)/release/simulator --search --seeds 500
 	$(CARGO_TARGET_DIR)/release/mistakes --within 1000
+
+# Measures us beside etcd and a bare gRPC echo, and writes docs/benchmarks.md; half an hour on a quiet machine. A part
+# of it: make bench BENCH='--clients 64,256 --bytes 100 --failovers 0'
+bench: build
+	$(CARGO_TARGET_DIR)/release/bench --docs docs $(BENCH)
 
 # Plants mistakes and has each found, in a target directory of its own.
 mistakes: build

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use settings::Settings;
 use tempfile::TempDir;
 
 use crate::netns::Network;
@@ -149,6 +150,15 @@ impl Cluster {
     #[must_use]
     pub fn overrides(&self) -> &[String] {
         &self.overrides
+    }
+
+    /// The settings that its processes have.
+    ///
+    /// # Panics
+    /// If an override makes no sense.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings::load(&config(), &self.overrides).expect("settings that make sense")
     }
 
     /// The folder that the processes run in.

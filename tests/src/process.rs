@@ -126,10 +126,11 @@ pub fn run(mut command: Command) -> Answer {
     }
 }
 
-/// The folder that the programs were built into: that of the test executable, without `deps`.
+/// The folder that the programs were built into: this one's, without the `deps` of a test executable.
 pub(crate) fn programs() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of the test");
-    test.ancestors().nth(2).expect("a target folder").to_owned()
+    let this = std::env::current_exe().expect("the path of this program");
+    let folder = this.parent().expect("a folder");
+    if folder.ends_with("deps") { folder.parent().expect("a target folder") } else { folder }.to_owned()
 }
 
 /// A command that runs one of our programs.

@@ -1,0 +1,153 @@
+//! `bench`: our cluster beside what somebody would take instead, on the same machine and in the same run.
+
+mod cell;
+mod echo;
+mod etcd;
+mod failover;
+mod holdfast;
+mod load;
+mod machine;
+mod page;
+mod plots;
+mod system;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use cell::{Cell, Mix, Results};
+use machine::Machine;
+use page::Page;
+use system::Kind;
+
+/// Measures our cluster, etcd's and a bare gRPC echo, each started anew in every round.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    plan: Plan,
+    /// Writes benchmarks.md and its plots into this folder; without it the tables are printed
+    #[arg(long, value_name = "FOLDER")]
+    docs: Option<PathBuf>,
+}
+
+/// What is run; each option can leave something out.
+#[derive(Clone, Debug, clap::Args)]
+struct Plan {
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
+    systems: Vec<Kind>,
+    /// What clients do
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Mix::ALL)]
+    mixes: Vec<Mix>,
+    /// Clients, each with one operation at a time
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256, 1024])]
+    clients: Vec<usize>,
+    /// Bytes of a value
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1024, 16384])]
+    bytes: Vec<usize>,
+    /// How often everything is run
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long one figure is measured in a round; as much again, a second at most, goes before it
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// How often a primary, and etcd's leader, is killed
+    #[arg(long, default_value_t = 20)]
+    failovers: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The echo's server; started by the benchmark itself
+    #[command(hide = true)]
+    EchoServer {
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, plan, docs } = Arguments::parse();
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("no threads can be started: {error}")),
+    };
+    if let Some(Command::EchoServer { port }) = command {
+        return match runtime.block_on(echo::serve(port)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string()),
+        };
+    }
+    let page = measure(&plan, &runtime);
+    match docs {
+        None => println!("{}", page.text()),
+        Some(folder) => {
+            if let Err(error) = page.write(&folder) {
+                return complain(&format!("{}: {error}", folder.display()));
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn complain(problem: &str) -> ExitCode {
+    eprintln!("bench: {problem}");
+    ExitCode::FAILURE
+}
+
+fn measure(plan: &Plan, runtime: &Runtime) -> Page {
+    let (kinds, missing): (Vec<Kind>, Vec<Kind>) = plan.systems.iter().partition(|kind| kind.is_installed());
+    for kind in &missing {
+        eprintln!("skipped: {} is not installed", kind.name());
+    }
+    let machine = Machine::look();
+    let cells = cells(plan);
+    let mut results = Results::default();
+    for round in 0..plan.rounds {
+        // Whoever comes first has the coolest machine: not always the same.
+        for turn in 0..kinds.len() {
+            let kind = kinds[(round + turn) % kinds.len()];
+            run_all(kind, &cells, plan, runtime, &mut results);
+        }
+        machine::append_and_sync(&cells, Duration::from_secs_f64(plan.seconds), &mut results);
+        eprintln!("round {} of {} is done", round + 1, plan.rounds);
+    }
+    let failovers = if plan.failovers > 0 {
+        let able = kinds.iter().filter(|kind| kind.fails_over());
+        able.map(|&kind| (kind, failover::measure(kind, plan.failovers, runtime))).collect()
+    } else {
+        Vec::new()
+    };
+    Page { machine, kinds, missing, plan: plan.clone(), results, failovers }
+}
+
+fn cells(plan: &Plan) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &bytes in &plan.bytes {
+        for &mix in &plan.mixes {
+            cells.extend(plan.clients.iter().map(|&clients| Cell { mix, clients, bytes }));
+        }
+    }
+    cells
+}
+
+fn run_all(kind: Kind, cells: &[Cell], plan: &Plan, runtime: &Runtime, results: &mut Results) {
+    let system = kind.start(runtime);
+    let seconds = Duration::from_secs_f64(plan.seconds);
+    for &cell in cells {
+        let measured = runtime.block_on(async {
+            let clients = system.clients(cell.clients).await;
+            load::run(clients, cell, seconds).await
+        });
+        if let Some(error) = &measured.first_error {
+            eprintln!("{} {cell}: {} errors, the first: {error}", kind.name(), measured.errors);
+        }
+        results.add(kind, cell, measured);
+    }
+}

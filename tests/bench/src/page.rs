@@ -1,0 +1,235 @@
+//! `docs/benchmarks.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Plan;
+use crate::cell::{Cell, Median, Mix, Results};
+use crate::load::{KEYS, Measured};
+use crate::machine::Machine;
+use crate::system::Kind;
+use crate::{etcd, plots};
+
+/// All that was measured, and how.
+pub(crate) struct Page {
+    pub(crate) machine: Machine,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) missing: Vec<Kind>,
+    pub(crate) plan: Plan,
+    pub(crate) results: Results,
+    pub(crate) failovers: Vec<(Kind, Vec<Duration>)>,
+}
+
+impl Page {
+    /// Writes the page and its plots.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn write(&self, docs: &Path) -> io::Result<()> {
+        let folder = docs.join("benchmarks");
+        fs::create_dir_all(&folder)?;
+        let plots = plots::draw(self, &folder).map_err(io::Error::other)?;
+        let mut text = self.text();
+        if !plots.is_empty() {
+            text += "\n## Curves\n\n";
+            for (name, title) in plots {
+                let _ = writeln!(text, "![{title}](benchmarks/{name})\n");
+            }
+        }
+        fs::write(docs.join("benchmarks.md"), text.trim_end().to_owned() + "\n")
+    }
+
+    /// The page without its plots.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from("# Benchmarks\n\n");
+        text += &self.conditions();
+        for &mix in &self.plan.mixes {
+            for &bytes in &self.plan.bytes {
+                let _ = writeln!(text, "\n## {}, {bytes} bytes\n", capital(mix.name()));
+                text += &self.throughput(mix, bytes);
+                text.push('\n');
+                text += &self.latency(mix, bytes);
+            }
+        }
+        if !self.failovers.is_empty() {
+            text += &self.failover();
+        }
+        text
+    }
+
+    fn conditions(&self) -> String {
+        let Machine { processors, model, memory_gib, kernel, file_system, commit } = &self.machine;
+        let Plan { rounds, seconds, .. } = &self.plan;
+        let etcd = etcd::version().unwrap_or_default();
+        let tonic = locked_version("tonic");
+        let mut text = format!(
+            "Written by `make bench`, which anyone can repeat; what it takes is `{command}`. Everything runs on one \
+             machine, the load too: {processors} processors ({model}), {memory_gib} GiB of memory, Linux {kernel}, \
+             data on {file_system}. Medians of {rounds} rounds of {seconds} s each, with the lowest and the highest in \
+             brackets; in each round every system is started anew on an empty folder, one after the other, so that a \
+             machine that gets slower gets slower for all.\n\n\
+             | system | version | what an answer to a write promises | called by |\n| --- | --- | --- | --- |\n",
+            command = "cargo build --release --workspace --all-targets, then target/release/bench",
+        );
+        for kind in &self.kinds {
+            let (version, promise, caller) = match kind {
+                Kind::Holdfast => (
+                    commit.clone(),
+                    "`fdatasync` on all three replica servers",
+                    "its client library: one stream a server for all clients",
+                ),
+                Kind::Etcd => (
+                    etcd.clone(),
+                    "`fdatasync` on two of three members, its default",
+                    "unary calls to the leader, over as many connections as clients, 16 at most",
+                ),
+                Kind::Echo => (
+                    format!("tonic {tonic}"),
+                    "nothing: it answers with what it was sent, and keeps nothing",
+                    "unary calls, over as many connections as clients, 16 at most",
+                ),
+            };
+            let _ = writeln!(text, "| {} | {version} | {promise} | {caller} |", kind.name());
+        }
+        let _ = writeln!(
+            text,
+            "\nEach client has one operation at a time and begins the next when it is answered, on one of {KEYS} keys by \
+             chance. All have their defaults. Reads are linearizable. The echo is not a store: it is what a call costs \
+             before anything is done."
+        );
+        for kind in &self.missing {
+            let _ = writeln!(text, "\n{} was not installed, and is left out.", kind.name());
+        }
+        for kind in self.kinds.iter().filter(|kind| self.results.errors(**kind) > 0) {
+            let _ = writeln!(text, "\n{}: {} operations failed.", kind.name(), self.results.errors(*kind));
+        }
+        text
+    }
+
+    fn throughput(&self, mix: Mix, bytes: usize) -> String {
+        let disk = mix == Mix::Writes;
+        let mut text = String::from("Operations a second:\n\n| clients |");
+        for kind in &self.kinds {
+            let _ = write!(text, " {} |", kind.name());
+        }
+        if disk {
+            text += " the disk alone |";
+        }
+        text += &rule(1 + self.kinds.len() + usize::from(disk));
+        for &clients in &self.plan.clients {
+            let _ = write!(text, "| {clients} |");
+            for &kind in &self.kinds {
+                let median = self.median(kind, Cell { bytes, mix, clients }, |it| it.ops_per_s);
+                let _ = write!(text, " {} |", shown(median, 0));
+            }
+            if disk {
+                let _ = write!(text, " {} |", shown(self.results.disk(clients, bytes), 0));
+            }
+            text.push('\n');
+        }
+        if disk {
+            text += "\nThe disk alone: the same values appended and synced three times, to three files at once, as many \
+                     in one append as there are clients.\n";
+        }
+        text
+    }
+
+    fn latency(&self, mix: Mix, bytes: usize) -> String {
+        let mut text =
+            String::from("Latency in milliseconds, half and 99 of a hundred are faster:\n\n| clients |");
+        for kind in &self.kinds {
+            let _ = write!(text, " {0} p50 | {0} p99 |", kind.name());
+        }
+        text += &rule(1 + 2 * self.kinds.len());
+        for &clients in &self.plan.clients {
+            let _ = write!(text, "| {clients} |");
+            for &kind in &self.kinds {
+                let cell = Cell { bytes, mix, clients };
+                let p50 = shown(self.median(kind, cell, |it| it.p50_ms), 2);
+                let p99 = shown(self.median(kind, cell, |it| it.p99_ms), 2);
+                let _ = write!(text, " {p50} | {p99} |");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(crate) fn median(&self, kind: Kind, cell: Cell, figure: impl Fn(&Measured) -> f64) -> Option<Median> {
+        self.results.median(kind, cell, figure)
+    }
+
+    fn failover(&self) -> String {
+        let mut text = String::from(
+            "\n## Failover\n\n`kill -9` of the server that takes the writes (the primary of the one partition under load, \
+             etcd's leader) while 16 clients write 100 bytes; the longest time in which none of them succeeded, in \
+             milliseconds:\n\n| system | kills | median | worst |\n| --- | --- | --- | --- |\n",
+        );
+        for (kind, gaps) in &self.failovers {
+            let gaps: Vec<f64> = gaps.iter().map(|gap| gap.as_secs_f64() * 1000.0).collect();
+            if let Some(Median { median, highest, .. }) = Median::of(gaps.clone()) {
+                let _ = writeln!(text, "| {} | {} | {median:.0} | {highest:.0} |", kind.name(), gaps.len());
+            }
+        }
+        text
+    }
+}
+
+fn rule(columns: usize) -> String {
+    format!("\n|{}\n", " --- |".repeat(columns))
+}
+
+fn shown(median: Option<Median>, digits: usize) -> String {
+    let number = |figure: f64| if digits == 0 { thousands(figure) } else { format!("{figure:.digits$}") };
+    median.map_or_else(
+        || "-".to_owned(),
+        |it| format!("{} ({} to {})", number(it.median), number(it.lowest), number(it.highest)),
+    )
+}
+
+fn thousands(figure: f64) -> String {
+    let digits = format!("{figure:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Which version of a package this was built with.
+fn locked_version(package: &str) -> &'static str {
+    let lock = include_str!("../../../Cargo.lock");
+    let entry = lock.split(&format!("\nname = \"{package}\"\nversion = \"")).nth(1);
+    entry.and_then(|rest| rest.split('"').next()).unwrap_or("unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        assert_eq!(
+            [7.0, 812.4, 1000.0, 46_800.0, 1_234_567.0].map(thousands),
+            ["7", "812", "1,000", "46,800", "1,234,567"]
+        );
+        let median = Median { lowest: 1.0, median: 2.5, highest: 1000.0 };
+        assert_eq!(shown(Some(median), 2), "2.50 (1.00 to 1000.00)");
+        assert_eq!(shown(None, 2), "-");
+    }
+
+    #[test]
+    fn the_locked_version_is_found() {
+        assert!(locked_version("tonic").starts_with("0."));
+    }
+}

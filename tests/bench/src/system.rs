@@ -1,0 +1,108 @@
+//! What is measured: each started as its own processes, each called by its own client.
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+use crate::echo::{self, Echo};
+use crate::etcd::{self, Etcd};
+use crate::holdfast::{self, Holdfast};
+
+/// Which system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Ours.
+    Holdfast,
+    /// Three members of etcd.
+    Etcd,
+    /// A gRPC service that answers with what it was asked.
+    Echo,
+}
+
+/// Running processes; dropping them ends them.
+pub(crate) enum System {
+    Holdfast(Holdfast),
+    Etcd(Etcd),
+    Echo(Echo),
+}
+
+/// One caller, with one operation at a time.
+pub(crate) enum Client {
+    Holdfast(holdfast::Caller),
+    Etcd(etcd::Caller),
+    Echo(echo::Caller),
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Holdfast, Self::Etcd, Self::Echo];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Holdfast => "Holdfast",
+            Self::Etcd => "etcd",
+            Self::Echo => "gRPC echo",
+        }
+    }
+
+    pub(crate) fn is_installed(self) -> bool {
+        self != Self::Etcd || etcd::version().is_some()
+    }
+
+    /// Whether there is anything to fail over to.
+    pub(crate) fn fails_over(self) -> bool {
+        self != Self::Echo
+    }
+
+    /// Starts it, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it doesn't: there is nothing to measure.
+    pub(crate) fn start(self, runtime: &Runtime) -> System {
+        match self {
+            Self::Holdfast => System::Holdfast(Holdfast::start(holdfast::PARTITIONS)),
+            Self::Etcd => System::Etcd(Etcd::start(runtime)),
+            Self::Echo => System::Echo(Echo::start(runtime)),
+        }
+    }
+}
+
+impl System {
+    /// So many callers.
+    pub(crate) async fn clients(&self, count: usize) -> Vec<Client> {
+        match self {
+            Self::Holdfast(cluster) => {
+                cluster.callers(count).await.into_iter().map(Client::Holdfast).collect()
+            }
+            Self::Etcd(members) => members.callers(count).await.into_iter().map(Client::Etcd).collect(),
+            Self::Echo(echo) => echo.callers(count).await.into_iter().map(Client::Echo).collect(),
+        }
+    }
+}
+
+impl Client {
+    /// Writes a value, durably as far as the system knows of that.
+    pub(crate) async fn write(&mut self, key: usize, value: &Bytes) -> Result<(), String> {
+        match self {
+            Self::Holdfast(caller) => caller.write(key, value).await,
+            Self::Etcd(caller) => caller.write(key, value).await,
+            Self::Echo(caller) => caller.say(value).await,
+        }
+    }
+
+    /// Writes while servers are lost: one that is silent for long is left for another one.
+    pub(crate) async fn write_or_go_on(&mut self, key: usize, value: &Bytes) -> Result<(), String> {
+        match self {
+            Self::Etcd(caller) => caller.write_or_go_on(key, value).await,
+            // Its library does that by itself.
+            Self::Holdfast(_) | Self::Echo(_) => self.write(key, value).await,
+        }
+    }
+
+    /// Reads the value of a key that was written.
+    pub(crate) async fn read(&mut self, key: usize) -> Result<(), String> {
+        match self {
+            Self::Holdfast(caller) => caller.read(key).await,
+            Self::Etcd(caller) => caller.read(key).await,
+            Self::Echo(caller) => caller.say(&Bytes::from_static(b"a key of about 16")).await,
+        }
+    }
+}
