@@ -61,6 +61,7 @@ pub(crate) fn recover(
             hosted.join(", ")
         )));
     }
-    let recovered = replay.replicas().map(|(gpid, info)| apps.recover(gpid, info)).collect();
+    let noted: Vec<_> = replay.replicas().collect();
+    let recovered = apps.recover(&noted);
     Ok(replay.finish(recovered))
 }

@@ -14,10 +14,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::iter;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use replica_core::{ApplyTask, Event, RecoveredApp};
 use replicated_app::AppInfo;
@@ -31,6 +33,9 @@ pub(crate) use offers::{Offer, Offers};
 
 use crate::durable;
 use crate::workers::Workers;
+
+/// Apps that are opened at the same time when a node starts.
+const OPENERS: usize = 16;
 
 /// All apps of this node.
 pub(crate) struct Apps {
@@ -109,31 +114,26 @@ impl Apps {
         Ok(Self { replicas, registry, offers, workers, slots: BTreeMap::new(), last_generation: 0 })
     }
 
-    /// Opens the app of a replica that is noted as being here.
-    pub(crate) fn recover(&mut self, gpid: Gpid, info: &AppInfo) -> RecoveredApp {
-        let folder = ReplicaFolder::new(&self.replicas, gpid);
-        let current = folder.settle();
-        if current.is_ok() {
-            folder.remove_leftovers();
-        }
-        let generation = *current.as_ref().unwrap_or(&0);
-        self.last_generation = self.last_generation.max(generation);
-        let opened = current
-            .and_then(|number| HostedApp::open(&self.registry, gpid, info, &folder.generation(number)));
-        let mut slot = Slot::new(info.clone(), folder, generation);
-        let durable = match opened {
-            Ok(app) => {
-                let durable = app.durable();
-                slot.app = Some(app);
-                Ok(durable)
-            }
-            Err(error) => {
-                tracing::error!(%gpid, %error, "the replica's app can't be opened; it is to be learned afresh");
-                Err(error)
-            }
+    /// Opens the apps of replicas that are noted as being here. Several at a time: to open one is mostly to wait for
+    /// the disk to sync its folders, and a file system syncs many at the cost of one.
+    pub(crate) fn recover(&mut self, noted: &[(Gpid, &AppInfo)]) -> Vec<RecoveredApp> {
+        let (replicas, registry, next) = (&self.replicas, &self.registry, AtomicUsize::new(0));
+        let open_some = || {
+            let mine = iter::from_fn(|| noted.get(next.fetch_add(1, Ordering::Relaxed)));
+            mine.map(|&(gpid, info)| Slot::open(replicas, registry, gpid, info)).collect::<Vec<_>>()
         };
-        self.slots.insert(gpid, slot);
-        RecoveredApp { gpid, durable }
+        let opened: Vec<(Slot, RecoveredApp)> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..OPENERS.min(noted.len())).map(|_| scope.spawn(open_some)).collect();
+            let joined =
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|why| resume_unwind(why)));
+            joined.flatten().collect()
+        });
+        let take = |(slot, recovered): (Slot, RecoveredApp)| {
+            self.last_generation = self.last_generation.max(slot.generation);
+            self.slots.insert(recovered.gpid, slot);
+            recovered
+        };
+        opened.into_iter().map(take).collect()
     }
 
     /// Applies a committed mutation.
@@ -331,6 +331,31 @@ impl Slot {
             offers_wanted: Vec::new(),
             fetch: None,
         }
+    }
+
+    /// Opens the app of a replica, as it is found.
+    fn open(replicas: &Path, registry: &SharedRegistry, gpid: Gpid, info: &AppInfo) -> (Self, RecoveredApp) {
+        let folder = ReplicaFolder::new(replicas, gpid);
+        let current = folder.settle();
+        if current.is_ok() {
+            folder.remove_leftovers();
+        }
+        let generation = *current.as_ref().unwrap_or(&0);
+        let opened =
+            current.and_then(|number| HostedApp::open(registry, gpid, info, &folder.generation(number)));
+        let mut slot = Self::new(info.clone(), folder, generation);
+        let durable = match opened {
+            Ok(app) => {
+                let durable = app.durable();
+                slot.app = Some(app);
+                Ok(durable)
+            }
+            Err(error) => {
+                tracing::error!(%gpid, %error, "the replica's app can't be opened; it is to be learned afresh");
+                Err(error)
+            }
+        };
+        (slot, RecoveredApp { gpid, durable })
     }
 
     /// Notes a fetch, in the place of an older one.

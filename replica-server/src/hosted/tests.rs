@@ -150,7 +150,7 @@ pub(super) fn identity(decree: u64) -> MutationId {
 /// Starts again after a stop: the state that the disk holds.
 pub(super) fn restarted(folder: impl AsRef<Path>) -> (Node, io::Result<MutationId>) {
     let mut node = Node::start(folder);
-    let recovered = node.apps.recover(GPID, &info());
+    let recovered = node.apps.recover(&[(GPID, &info())]).pop().expect("one was noted");
     (node, recovered.durable)
 }
 
