@@ -15,7 +15,7 @@ use crate::meta::{AppConfiguration, MetaError};
 use crate::operation::{Next, Trail};
 use crate::routes::{Route, Routes};
 use crate::session::Session;
-use crate::{Cluster, Failure, Outcome, partition_of};
+use crate::{Cluster, Failure, Outcome, local, partition_of};
 
 /// Between two attempts to open an app while no meta server answers.
 const BETWEEN_ATTEMPTS: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(150);
@@ -100,17 +100,47 @@ impl App {
 
     /// Reads at the primary, under its leases (§5.3). Never ends as unknown.
     pub async fn read(&self, key: &[u8], request: Bytes) -> Outcome<Bytes> {
-        self.run(key, OperationKind::Read(request)).await
+        self.run(self.partition(key), OperationKind::Read(request)).await
+    }
+
+    /// The same, of a partition of which the caller knows the number: what it asks is not about one key.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub async fn read_partition(&self, partition: u32, request: Bytes) -> Outcome<Bytes> {
+        self.run(self.numbered(partition), OperationKind::Read(request)).await
+    }
+
+    /// Reads what the replica on one node has, by the node's name in `config.ini`, whatever its role: it may lack
+    /// what was committed lately. The decree says which state that is. Tried once; never ends as unknown.
+    pub async fn read_local(&self, node: &str, key: &[u8], request: Bytes) -> Outcome<Bytes> {
+        let address = match self.shared.routes.address(node) {
+            Ok(address) => address,
+            Err(names) => {
+                let message = format!("no node `{node}` has a replica of this app (nodes: {names})");
+                return Outcome::Failed(Failure::NotUnderstood(message));
+            }
+        };
+        local::read(&address, self.partition(key), request, self.timeout).await
     }
 
     /// Reads by a round through all replicas, as writes go (rDSN's `rpc_request_is_write_operation`). Needs no
     /// lease. Never ends as unknown.
     pub async fn read_as_write(&self, key: &[u8], request: Bytes) -> Outcome<Bytes> {
         let write = Write { session: None, kind: WriteKind::Read, payload: request };
-        self.run(key, OperationKind::Write(write)).await
+        self.run(self.partition(key), OperationKind::Write(write)).await
     }
 
-    async fn run(&self, key: &[u8], kind: OperationKind) -> Outcome<Bytes> {
+    /// The same, of a partition of which the caller knows the number.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    pub async fn read_partition_as_write(&self, partition: u32, request: Bytes) -> Outcome<Bytes> {
+        let write = Write { session: None, kind: WriteKind::Read, payload: request };
+        self.run(self.numbered(partition), OperationKind::Write(write)).await
+    }
+
+    async fn run(&self, gpid: Gpid, kind: OperationKind) -> Outcome<Bytes> {
         let request = match &kind {
             OperationKind::Read(request) => request,
             OperationKind::Write(write) => &write.payload,
@@ -120,7 +150,7 @@ impl App {
         }
         let deadline = Instant::now() + self.timeout;
         let mut trail = Trail::until(deadline);
-        let ended = timeout_at(deadline, self.shared.run(self.partition(key), &kind, &mut trail)).await;
+        let ended = timeout_at(deadline, self.shared.run(gpid, &kind, &mut trail)).await;
         match ended {
             Ok(Ended::With(outcome)) => outcome,
             // A read has no number, so its session can't have expired.
@@ -131,6 +161,11 @@ impl App {
     fn partition(&self, key: &[u8]) -> Gpid {
         let info = &self.shared.info;
         Gpid { app: info.id, partition: partition_of(key, info.partition_count) }
+    }
+
+    fn numbered(&self, partition: u32) -> Gpid {
+        assert!(partition < self.info().partition_count, "there is a partition {partition}");
+        Gpid { app: self.info().id, partition }
     }
 
     fn too_large(&self, request: &Bytes) -> Option<Failure> {

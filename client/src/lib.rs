@@ -22,6 +22,7 @@ mod backoff;
 pub mod command_line;
 mod hash;
 mod link;
+mod local;
 pub mod meta;
 mod operation;
 mod outcome;
@@ -66,7 +67,7 @@ impl Default for Options {
             attempt_timeout: Duration::from_millis(300),
             backoff: Duration::from_millis(10),
             backoff_max: Duration::from_millis(200),
-            max_write_bytes: 1 << 20,
+            max_write_bytes: (1 << 20) + (64 << 10),
         }
     }
 }

@@ -27,7 +27,7 @@ const FRAME_OPERATIONS: usize = 1024;
 /// Bytes of requests in one frame at most; a larger request goes alone. A server takes 4 MiB.
 const FRAME_BYTES: usize = 1 << 20;
 /// Largest frame of replies that is taken, in bytes.
-const REPLY_FRAME_BYTES: usize = 64 << 20;
+pub(crate) const REPLY_FRAME_BYTES: usize = 64 << 20;
 /// Operations that were sent and not answered. A server that answers nothing gets no more.
 const IN_FLIGHT: usize = 16 * 1024;
 /// A server that does not take the connection within this is as good as down.

@@ -104,6 +104,22 @@ impl Routes {
         is_news
     }
 
+    /// Where a node can be reached that is named in a configuration.
+    ///
+    /// # Errors
+    /// The names of those that are.
+    pub(crate) fn address(&self, name: &str) -> Result<String, String> {
+        let mut names = Vec::new();
+        for node in &self.nodes {
+            if node.name == name {
+                return Ok(node.address.clone());
+            }
+            names.push(node.name.clone());
+        }
+        names.sort_unstable();
+        Err(names.join(", "))
+    }
+
     fn is_same_app(&self, configuration: &AppConfiguration) -> bool {
         self.primaries.contains_key(&Gpid { app: configuration.app.id, partition: 0 })
     }

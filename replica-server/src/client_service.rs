@@ -54,6 +54,16 @@ impl Replica for ClientService {
         .await
     }
 
+    async fn read_local(&self, call: Call<pb::ReadRequest>) -> Result<Response<pb::OperationReply>, Status> {
+        let pb::ReadRequest { gpid, payload } = call.into_inner();
+        let gpid = gpid.ok_or_else(|| Status::invalid_argument("ReadRequest.gpid is missing"))?;
+        if payload.len() > self.max_write_bytes {
+            let refusal = Refusal::TooLarge { limit: self.max_write_bytes as u64 };
+            return Ok(Response::new((0, Reply::Refused(refusal)).into()));
+        }
+        self.ask(|reply| Mail::LocalRead { gpid: gpid.into(), request: payload, reply }).await
+    }
+
     type OperateStream = Pin<Box<dyn Stream<Item = Result<pb::ReplyFrame, Status>> + Send>>;
 
     async fn operate(
@@ -84,14 +94,17 @@ impl ClientService {
         if let Some(refusal) = too_large(&operation.kind, self.max_write_bytes) {
             return Ok(Response::new((0, Reply::Refused(refusal)).into()));
         }
+        let Operation { gpid, kind: operation, .. } = operation;
+        self.ask(|reply| Mail::Requests(vec![Request { gpid, operation, patience: None, reply }])).await
+    }
+
+    /// Gives the shard one letter, and waits for the answer.
+    async fn ask(
+        &self,
+        letter: impl FnOnce(ReplyTo) -> Mail,
+    ) -> Result<Response<pb::OperationReply>, Status> {
         let (sender, reply) = oneshot::channel();
-        let request = Request {
-            gpid: operation.gpid,
-            operation: operation.kind,
-            patience: None,
-            reply: ReplyTo::Unary(sender),
-        };
-        let reply = match self.mail.try_send(Mail::Requests(vec![request])) {
+        let reply = match self.mail.try_send(letter(ReplyTo::Unary(sender))) {
             Ok(()) => reply.await.unwrap_or(Reply::Unknown),
             Err(TrySendError::Full(_)) => Reply::Refused(Refusal::Busy),
             Err(TrySendError::Closed(_)) => Reply::Refused(Refusal::NotReady),

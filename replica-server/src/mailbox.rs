@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use proto::OperationKind;
 use replica_core::LogSequence;
 use tokio::sync::mpsc;
@@ -31,6 +32,15 @@ pub(crate) enum Mail {
     Meta(MetaToNode),
     /// From clients.
     Requests(Vec<Request>),
+    /// From a client that wants what this replica has, whatever its role.
+    LocalRead {
+        /// Of which partition.
+        gpid: Gpid,
+        /// What it asks the app.
+        request: Bytes,
+        /// Whom to answer.
+        reply: ReplyTo,
+    },
     /// How full the data directory's file system is, in bytes.
     DiskMeasured {
         /// Its size.

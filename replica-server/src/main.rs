@@ -7,6 +7,6 @@ use replicated_app::Registry;
 fn main() -> ExitCode {
     let registry = Registry::new();
     #[cfg(feature = "shipped-apps")]
-    let registry = registry.with(counter::CounterType);
+    let registry = registry.with(counter::CounterType).with(kv::KvType::default());
     replica_server::main(registry)
 }

@@ -114,6 +114,13 @@ impl Shard {
                 }
                 return;
             }
+            Mail::LocalRead { gpid, request, reply } => {
+                // No lease, no role: nothing for the core to decide.
+                let (token, mut events) = (self.replies.token(reply), Vec::new());
+                let answer = self.apps.read(gpid, &request, &mut events);
+                self.replies.answer(token, answer);
+                return self.step_all(now, events, out);
+            }
             Mail::Meta(message) => {
                 if let MetaToNode::Nodes(nodes) = &message {
                     self.peers.note_addresses(nodes);
@@ -163,7 +170,7 @@ impl Shard {
             events.push(self.apps.apply(&task));
         }
         for read in out.reads.drain(..) {
-            let reply = self.apps.read(read.gpid, &read.request);
+            let reply = self.apps.read(read.gpid, &read.request, &mut events);
             self.replies.answer(read.token, reply);
         }
         for (token, reply) in out.replies.drain(..) {

@@ -1,1 +1,20 @@
-//! To come.
+//! Keys and values, replicated: the app with a storage engine of its own, RocksDB, and the pattern for others
+//! whose state is larger than memory.
+//!
+//! * [`KvType`] is what a replica server registers.
+//! * [`Kv`] is what a caller uses.
+//! * The binary `kv` is the command line.
+
+mod answer;
+mod app;
+mod checkpoints;
+mod client;
+mod fields;
+mod live;
+pub mod request;
+mod rows;
+mod writes;
+
+pub use answer::{Change, Decided, Page, Remaining, ScanEntry, State, Value};
+pub use app::{KvApp, KvType};
+pub use client::{Kv, Scan, behind_prefix};

@@ -37,6 +37,13 @@ pub trait ReplicatedApp: Send {
     /// Answers a request that changes nothing, from the state as it is.
     fn read(&self, request: &[u8]) -> AppAnswer;
 
+    /// Why this app can't be believed any more, if so: its files turned out to be damaged, or can't be written. Asked
+    /// after each `apply` and each read; the framework then gives up the replica, nobody is told what that call
+    /// answered, and the state is learned afresh from another. An app whose state is in memory has no such reason.
+    fn failure(&self) -> Option<&str> {
+        None
+    }
+
     /// The last decree whose effect, and that of all before it, is on stable storage. The prepare log is cut
     /// below it (§7.5).
     fn last_durable_decree(&self) -> Decree;

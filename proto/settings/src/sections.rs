@@ -114,7 +114,7 @@ section! {
         /// The replica servers that may take part, by name or id; empty: all.
         replica_white_list: List<String> = List(vec![]), NamesOrNone;
         /// The app types that can be created: those that the replica servers have registered.
-        app_types: List<String> = List(vec!["counter".to_owned()]), Names;
+        app_types: List<String> = List(vec!["counter".to_owned(), "kv".to_owned()]), Names;
         /// Between two signs of life of the meta server that leads to the others.
         raft_heartbeat_ms: u64 = 150, Number(10, HOUR_MS);
         /// For how long the one that leads is followed after each; another one is elected within twice that.
@@ -164,7 +164,7 @@ section! {
         /// ... and this long after something was applied that is not durable in the app.
         checkpoint_interval_ms: u64 = 60_000, Number(10, DAY_MS);
         /// The largest write, in bytes.
-        max_write_bytes: usize = 1 << 20, Number(1, 16 * MIB);
+        max_write_bytes: usize = (1 << 20) + (64 << 10), Number(1, 16 * MIB);
         /// The prepare log's segments, in MiB.
         log_segment_mb: u64 = 32, Number(1, 1024);
         /// What one node sends of checkpoints, in MiB a second; 0 is without bound.

@@ -74,7 +74,7 @@ impl Default for Settings {
             mutation_2pc_min_replica_count: 2,
             checkpoint_decrees: 200_000,
             checkpoint_interval: Duration::from_secs(60),
-            max_write_bytes: 1 << 20,
+            max_write_bytes: (1 << 20) + (64 << 10),
             disk_min_available_space_ratio: 10,
             disk_enough_space_bytes: 10 << 30,
         }

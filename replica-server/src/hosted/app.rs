@@ -86,6 +86,11 @@ impl HostedApp {
         (self.applied.decree, self.app.read(request))
     }
 
+    /// Why the app can't be believed any more, if so.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.app.failure()
+    }
+
     /// Takes a snapshot of what is applied now; the rest can be done on another thread. `None`: all that is
     /// applied is durable already.
     ///

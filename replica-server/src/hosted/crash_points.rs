@@ -84,7 +84,7 @@ async fn check(folder: &Path, point: &Point<'_, Promise>) {
         let mut node = Node::start(folder);
         return create(&mut node).await;
     };
-    let (node, durable) = restarted(folder);
+    let (mut node, durable) = restarted(folder);
     match (durable, point.next) {
         (Ok(durable), next) => {
             let decree = durable.decree.0;

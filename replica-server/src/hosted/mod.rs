@@ -142,6 +142,7 @@ impl Apps {
         let Some(slot) = self.slots.get_mut(&gpid) else { return no_app(gpid) };
         let Some(app) = &mut slot.app else { return no_app(gpid) };
         match catch_unwind(AssertUnwindSafe(|| app.apply(&task.mutation))) {
+            Ok(_) if app.failure().is_some() => slot.give_up(gpid),
             Ok(answers) => Event::Applied { gpid, decree: task.mutation.id.decree, answers },
             Err(_) => {
                 // What the app's memory is worth now, nobody knows; other partitions go on.
@@ -153,11 +154,14 @@ impl Apps {
     }
 
     /// Answers a read from the app's state as it is now.
-    pub(crate) fn read(&self, gpid: Gpid, request: &[u8]) -> Reply {
-        let Some(app) = self.slots.get(&gpid).and_then(|slot| slot.app.as_ref()) else {
-            return Reply::Refused(Refusal::UnknownPartition);
-        };
+    pub(crate) fn read(&mut self, gpid: Gpid, request: &[u8], events: &mut Vec<Event>) -> Reply {
+        let Some(slot) = self.slots.get_mut(&gpid) else { return Reply::Refused(Refusal::UnknownPartition) };
+        let Some(app) = &slot.app else { return Reply::Refused(Refusal::UnknownPartition) };
         let read = catch_unwind(AssertUnwindSafe(|| app.read(request)));
+        if app.failure().is_some() {
+            events.push(slot.give_up(gpid));
+            return Reply::Refused(Refusal::UnknownPartition);
+        }
         read.map_or(Reply::Unknown, |(decree, answer)| Reply::Done { decree, answer })
     }
 
@@ -356,6 +360,14 @@ impl Slot {
             }
         };
         (slot, RecoveredApp { gpid, durable })
+    }
+
+    /// Lets go of an app that says that it can't be believed any more.
+    fn give_up(&mut self, gpid: Gpid) -> Event {
+        let app = self.app.take();
+        let reason = app.as_ref().and_then(|app| app.failure()).unwrap_or("it has no app").to_owned();
+        tracing::error!(%gpid, reason, "the replica is given up, and to be learned afresh");
+        Event::ReplicaFailed { gpid, reason }
     }
 
     /// Notes a fetch, in the place of an older one.

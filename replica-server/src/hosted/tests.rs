@@ -94,9 +94,9 @@ impl Node {
     }
 
     /// The decree that the app is at, and the counter's value.
-    pub(super) fn state(&self) -> (u64, i64) {
+    pub(super) fn state(&mut self) -> (u64, i64) {
         let request = Request::Read { name: "n" }.encode();
-        match self.apps.read(GPID, &request) {
+        match self.apps.read(GPID, &request, &mut Vec::new()) {
             Reply::Done { decree, answer: Ok(value) } => (decree.0, decode_value(&value).unwrap()),
             other => panic!("{other:?}"),
         }
@@ -248,7 +248,7 @@ async fn a_learned_checkpoint_takes_the_place_of_the_app_wherever_it_stops() {
     assert_eq!(learner.state(), (9, 9));
     learner.add(10);
     drop(learner);
-    let (learner, durable) = restarted(&folder);
+    let (mut learner, durable) = restarted(&folder);
     assert_eq!(durable.unwrap(), identity(9));
     assert_eq!(learner.state(), (9, 9));
     let left = std::fs::read_dir(folder.path().join("replicas/1.0")).unwrap().count();

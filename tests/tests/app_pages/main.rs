@@ -35,4 +35,4 @@ macro_rules! pages {
 }
 
 // In the order of the alphabet.
-pages!(counter);
+pages!(counter, kv);

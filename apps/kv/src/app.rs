@@ -1,0 +1,283 @@
+//! The replicated key-value store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use replicated_app::{
+    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Decree, LearnState, OpenContext, Rejection,
+    ReplicatedApp,
+};
+use rocksdb::Cache;
+
+use crate::answer::{Page, Remaining, ScanEntry, State, encode_decided_value};
+use crate::checkpoints::Checkpoints;
+use crate::live::{self, Live, invalid};
+use crate::request::{BROKEN, MALFORMED, Read, Request};
+use crate::rows::{self, Position};
+use crate::writes::{Changes, visible};
+
+/// What all partitions of a process together keep in memory of what is in files.
+const CACHE_BYTES: usize = 128 << 20;
+/// A page of a scan ends after so many bytes, and after so many rows: deleted keys have rows, too.
+const PAGE_BYTES: usize = 256 << 10;
+const PAGE_ROWS: usize = 4096;
+
+/// The app type `kv`.
+#[derive(Clone)]
+pub struct KvType {
+    cache: Cache,
+}
+
+impl Default for KvType {
+    fn default() -> Self {
+        Self { cache: Cache::new_lru_cache(CACHE_BYTES) }
+    }
+}
+
+impl AppType for KvType {
+    fn name(&self) -> &'static str {
+        "kv"
+    }
+
+    fn open(&self, context: &OpenContext<'_>) -> io::Result<Box<dyn ReplicatedApp>> {
+        Ok(Box::new(KvApp::open(context.folder, self.cache.clone())?))
+    }
+}
+
+/// One partition's keys and values.
+pub struct KvApp {
+    cache: Cache,
+    live: Arc<Live>,
+    /// The last decree whose effect is in `live`, and its time.
+    position: Position,
+    /// Nothing expires before this.
+    next_expiry_us: u64,
+    checkpoints: Arc<Checkpoints>,
+    /// Why nothing that `live` says can be believed any more.
+    failure: OnceLock<String>,
+}
+
+impl KvApp {
+    fn open(folder: &Path, cache: Cache) -> io::Result<Self> {
+        let checkpoints = Arc::new(Checkpoints::open(folder)?);
+        let durable = checkpoints.durable();
+        let checkpoint = (durable > Decree::ZERO).then(|| checkpoints.folder(durable));
+        let live = Live::open(checkpoints.new_live_folder(), checkpoint.as_deref(), &cache)?;
+        let position = live.position()?;
+        if position.decree != durable {
+            return Err(invalid(format!("the checkpoint of decree {durable} is one of {}", position.decree)));
+        }
+        // Looked up with the first mutation.
+        let next_expiry_us = 0;
+        Ok(Self {
+            cache,
+            live: Arc::new(live),
+            position,
+            next_expiry_us,
+            checkpoints,
+            failure: OnceLock::new(),
+        })
+    }
+
+    /// Goes on with the state of a checkpoint; if that can't be opened, with the one before.
+    fn begin_with(&mut self, checkpoint: &Path) -> io::Result<()> {
+        let live = Live::open(self.checkpoints.new_live_folder(), Some(checkpoint), &self.cache)?;
+        (self.position, self.next_expiry_us) = (live.position()?, 0);
+        self.live = Arc::new(live);
+        Ok(())
+    }
+
+    fn apply_all(&mut self, batch: &Batch<'_>) -> io::Result<Vec<AppAnswer>> {
+        let mut changes = Changes::new(&self.live, batch.timestamp_us);
+        if batch.timestamp_us >= self.next_expiry_us {
+            self.next_expiry_us = changes.remove_expired()?.unwrap_or(u64::MAX);
+        }
+        let mut answers = Vec::with_capacity(batch.requests.len());
+        for request in batch.requests {
+            answers.push(match Request::decode(request) {
+                Ok(Request::Write(write)) => changes.apply(&write)?,
+                Ok(Request::Read(_)) => Err(rejected(MALFORMED, "a read can't be sent as an update")),
+                Err(rejection) => Err(rejection),
+            });
+        }
+        let changed = changes.into_rows();
+        let expiries = changed
+            .iter()
+            .filter(|(_, value)| value.is_some())
+            .filter_map(|(row, _)| rows::decode_expiry(row).ok());
+        self.next_expiry_us = expiries.map(|(at_us, _)| at_us).fold(self.next_expiry_us, u64::min);
+        let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
+        self.live.write(&changed, position)?;
+        self.position = position;
+        Ok(answers)
+    }
+
+    fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
+        match *read {
+            Read::Get { key } => Ok(self.state(key)?.encode().0.into()),
+            Read::Ttl { key } => {
+                let remaining = match self.state(key)?.value.map(|value| value.expires_us) {
+                    None => Remaining::NoValue,
+                    Some(None) => Remaining::ForEver,
+                    Some(Some(at_us)) => Remaining::Micros(at_us - self.position.now_us),
+                };
+                Ok(remaining.encode())
+            }
+            Read::GetAt { key, version } => {
+                let decided = self.live.get(&rows::decided_row(key, version))?;
+                Ok(encode_decided_value(decided.map(Bytes::from)))
+            }
+            Read::Scan { limit, from, to } => Ok(self.scan(limit, from, to)?.encode()),
+        }
+    }
+
+    fn state(&self, key: &[u8]) -> io::Result<State> {
+        let stored = self.live.get(&rows::state_row(key))?;
+        let state = stored.map_or(Ok(State::default()), rows::decode_state)?;
+        Ok(visible(state, self.position.now_us))
+    }
+
+    fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
+        let (first, end) = (rows::state_row(from), to.map_or_else(rows::state_rows_end, rows::state_row));
+        let (mut page, mut seen, mut bytes) = (Page::default(), 0, 0);
+        if first >= end {
+            return Ok(page);
+        }
+        self.live.scan(&first, end, |row, value| {
+            let key = rows::key_of(row).ok_or_else(|| invalid("a row out of order".into()))?;
+            if page.entries.len() >= limit as usize || seen >= PAGE_ROWS || bytes >= PAGE_BYTES {
+                page.next = Some(Bytes::copy_from_slice(key));
+                return Ok(false);
+            }
+            seen += 1;
+            let state = visible(rows::decode_state(value.to_vec())?, self.position.now_us);
+            if let Some(value) = state.value {
+                bytes += key.len() + value.bytes.len();
+                page.entries.push(ScanEntry {
+                    key: Bytes::copy_from_slice(key),
+                    version: state.version,
+                    value,
+                });
+            }
+            Ok(true)
+        })?;
+        Ok(page)
+    }
+
+    /// What the database says can't be believed any more. The framework asks after each call, and gives up this
+    /// replica; nobody gets to see what is answered here.
+    fn broken(&self, error: &io::Error) -> Rejection {
+        self.failure.get_or_init(|| format!("the database: {error}"));
+        rejected(BROKEN, "this replica's files can't be read or written")
+    }
+}
+
+impl ReplicatedApp for KvApp {
+    fn apply(&mut self, batch: &Batch<'_>) -> Vec<AppAnswer> {
+        assert_eq!(batch.decree, self.position.decree.next(), "decrees come in order, without gaps (S11)");
+        self.apply_all(batch).unwrap_or_else(|error| {
+            let broken = self.broken(&error);
+            vec![Err(broken); batch.requests.len()]
+        })
+    }
+
+    fn read(&self, request: &[u8]) -> AppAnswer {
+        match Request::decode(request)? {
+            Request::Read(read) => self.answer(&read).map_err(|error| self.broken(&error)),
+            Request::Write(_) => Err(rejected(MALFORMED, "this is no read: send it as a write")),
+        }
+    }
+
+    fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    fn last_durable_decree(&self) -> Decree {
+        self.checkpoints.durable()
+    }
+
+    fn sync_checkpoint(&mut self) -> io::Result<()> {
+        self.async_checkpoint()?.map_or(Ok(()), |job| job().map(drop))
+    }
+
+    fn async_checkpoint(&mut self) -> io::Result<Option<CheckpointJob>> {
+        let decree = self.position.decree;
+        if decree <= self.checkpoints.durable() {
+            return Ok(None);
+        }
+        let (checkpoints, cache) = (Arc::clone(&self.checkpoints), self.cache.clone());
+        let (frozen, generation) = (self.live.freeze()?, checkpoints.generation());
+        Ok(Some(Box::new(move || {
+            checkpoints.add(generation, decree, |folder| frozen.link_into(folder, decree, &cache))
+        })))
+    }
+
+    fn get_checkpoint(&self) -> io::Result<LearnState> {
+        let decree = self.checkpoints.durable();
+        if decree == Decree::ZERO {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no checkpoint was written yet"));
+        }
+        let folder = self.checkpoints.folder(decree);
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&folder)? {
+            files.push(PathBuf::from(entry?.file_name()));
+        }
+        // What RocksDB tells people.
+        files.retain(|name| name != Path::new("LOG"));
+        files.sort();
+        Ok(LearnState { decree, folder, files, ..LearnState::default() })
+    }
+
+    fn apply_checkpoint(&mut self, mode: ApplyMode, state: &LearnState) -> io::Result<()> {
+        if mode == ApplyMode::Copy && state.decree > self.position.decree {
+            // The state can't lag behind what is durable.
+            return Err(invalid(format!("decree {} is not applied here yet", state.decree)));
+        }
+        let (checkpoints, cache) = (Arc::clone(&self.checkpoints), self.cache.clone());
+        let fill = |folder: &Path| {
+            std::fs::create_dir(folder)?;
+            for name in &state.files {
+                live::link_or_copy(&state.folder.join(name), &folder.join(name))?;
+            }
+            live::check_all(folder, state.decree, &cache)
+        };
+        match mode {
+            ApplyMode::Copy => checkpoints.add(checkpoints.generation(), state.decree, fill).map(drop),
+            ApplyMode::Learn => checkpoints.replace(state.decree, fill, |folder| self.begin_with(folder)),
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        // FNV-1a over all rows.
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut take = |bytes: &[u8]| {
+            for &byte in bytes {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        let read = self.live.each(|row, value| {
+            take(&row.len().to_le_bytes());
+            take(row);
+            take(&value.len().to_le_bytes());
+            take(value);
+        });
+        if let Err(error) = read {
+            self.broken(&error);
+        }
+        hash
+    }
+
+    fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {
+        self.checkpoints.close(clean_up)
+    }
+}
+
+fn rejected(code: u32, message: &str) -> Rejection {
+    Rejection { code, message: message.into() }
+}
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

@@ -1,0 +1,296 @@
+//! The database that is worked on. It has no log of its own: what it lacks after a crash, the prepare log has. So it
+//! is made anew from the newest checkpoint whenever the app is opened, which costs a link for each file.
+//!
+//! RocksDB writes what is in memory to a file when a buffer is full. Here that is done at the end of a mutation, and
+//! not while a checkpoint is being linked: so that what is in the files is the state after exactly one decree, the
+//! checkpoint's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use replicated_app::Decree;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::rows::{self, Position};
+
+/// What is changed in memory before it is written to a file.
+const BUFFER_BYTES: usize = 32 << 20;
+/// While a checkpoint waits for its files, changes stay in memory, up to this; then the checkpoint has to fail.
+const MOST_BUFFERED_BYTES: usize = 16 * BUFFER_BYTES;
+/// Buffers on their way to the disk; when there are as many, writers wait.
+const MOST_BUFFERS: i32 = 4;
+/// A checkpoint whose files are not written within this fails.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at whether they are.
+const FLUSH_LOOK: Duration = Duration::from_millis(2);
+/// What is read ahead when all of a database is read.
+const READ_AHEAD_BYTES: usize = 2 << 20;
+
+/// A row that is written (or deleted, if there is no value).
+pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The database that is worked on.
+pub(crate) struct Live {
+    db: DB,
+    unwritten: AtomicUsize,
+    /// A checkpoint needs the files to stay at its decree.
+    frozen: AtomicBool,
+    /// Dropped after the database.
+    _folder: Scratch,
+}
+
+/// A folder that goes with its owner.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What can't be removed now is removed when the app is opened.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Live {
+    /// Makes a database in a new folder: that of a checkpoint, or an empty one.
+    ///
+    /// # Errors
+    /// `InvalidData` if the checkpoint is damaged; otherwise what the file system says.
+    pub(crate) fn open(folder: PathBuf, checkpoint: Option<&Path>, cache: &Cache) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        let scratch = Scratch(folder);
+        if let Some(checkpoint) = checkpoint {
+            link_files(checkpoint, &scratch.0)?;
+        }
+        let mut options = options(cache);
+        options.create_if_missing(checkpoint.is_none());
+        let db = DB::open(&options, &scratch.0).map_err(failed)?;
+        Ok(Self { db, unwritten: AtomicUsize::new(0), frozen: AtomicBool::new(false), _folder: scratch })
+    }
+
+    /// Where the state is in time.
+    pub(crate) fn position(&self) -> io::Result<Position> {
+        position(&self.db)
+    }
+
+    pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.db.get(row).map_err(failed)
+    }
+
+    /// Calls `take` with each row of a range, in order, until it returns false.
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        to: Vec<u8>,
+        mut take: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let mut reading = ReadOptions::default();
+        reading.set_iterate_upper_bound(to);
+        let mut rows = self.db.raw_iterator_opt(reading);
+        rows.seek(from);
+        each_row(rows, |key, value| take(key, value))
+    }
+
+    /// The values that expire first: when, and their keys.
+    pub(crate) fn expiries(&self, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let (from, to) = rows::expiry_rows();
+        let mut found = Vec::new();
+        self.scan(&from, to, |row, _| {
+            let (at_us, key) = rows::decode_expiry(row)?;
+            found.push((at_us, key.to_vec()));
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `take` with each row that there is, in order, but for the position.
+    pub(crate) fn each(&self, take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+        all_rows(&self.db, take)
+    }
+
+    /// Writes the rows of one mutation, and that they are there, at once.
+    pub(crate) fn write(&self, changed: &Rows, position: Position) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        for (row, value) in changed {
+            match value {
+                Some(value) => batch.put(row, value),
+                None => batch.delete(row),
+            }
+        }
+        batch.put(rows::POSITION, position.encode());
+        let bytes = batch.size_in_bytes();
+        let mut writing = WriteOptions::default();
+        writing.disable_wal(true);
+        self.db.write_opt(batch, &writing).map_err(failed)?;
+        let unwritten = self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let limit = if self.frozen.load(Ordering::Acquire) { MOST_BUFFERED_BYTES } else { BUFFER_BYTES };
+        if unwritten >= limit { self.begin_flush() } else { Ok(()) }
+    }
+
+    /// What is in memory is to be written to a file; what is changed from now on is not in that one.
+    fn begin_flush(&self) -> io::Result<()> {
+        self.unwritten.store(0, Ordering::Relaxed);
+        let mut flushing = FlushOptions::default();
+        flushing.set_wait(false);
+        self.db.flush_opt(&flushing).map_err(failed)
+    }
+
+    /// From now on, until the result is dropped, what is in files stays at the decree that is applied now.
+    pub(crate) fn freeze(self: &Arc<Self>) -> io::Result<Frozen> {
+        self.frozen.store(true, Ordering::Release);
+        let frozen = Frozen(Arc::clone(self));
+        self.begin_flush()?;
+        Ok(frozen)
+    }
+}
+
+/// The state at the decree at which it was frozen.
+pub(crate) struct Frozen(Arc<Live>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.frozen.store(false, Ordering::Release);
+    }
+}
+
+impl Frozen {
+    /// Links the files of the state at `decree` into a new folder, once they are written.
+    pub(crate) fn link_into(self, folder: &Path, decree: Decree, cache: &Cache) -> io::Result<()> {
+        self.wait_for_files()?;
+        let checkpoint = Checkpoint::new(&self.0.db).map_err(failed)?;
+        // As it is: nothing of what is in memory.
+        checkpoint.create_checkpoint_with_log_size(folder, u64::MAX).map_err(failed)?;
+        drop(checkpoint);
+        drop(self);
+        check(folder, decree, cache).map(drop)
+    }
+
+    fn wait_for_files(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.0.number("rocksdb.num-immutable-mem-table")? > 0 {
+            if self.0.number("rocksdb.background-errors")? > 0 && begun.elapsed() > Duration::from_secs(5)
+                || begun.elapsed() > FLUSH_PATIENCE
+            {
+                return Err(io::Error::other("the state is not getting written to the disk"));
+            }
+            std::thread::sleep(FLUSH_LOOK);
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    fn number(&self, property: &str) -> io::Result<u64> {
+        Ok(self.db.property_int_value(property).map_err(failed)?.unwrap_or(0))
+    }
+}
+
+/// Checks that a folder holds the state after a decree, as far as that can be seen without reading all of it.
+fn check(folder: &Path, decree: Decree, cache: &Cache) -> io::Result<DB> {
+    let db = DB::open_for_read_only(&options(cache), folder, false).map_err(failed)?;
+    let found = position(&db)?.decree;
+    if found == decree {
+        return Ok(db);
+    }
+    Err(invalid(format!("the files are those of decree {found}, not of {decree}")))
+}
+
+/// Checks that a folder holds the state after a decree, and reads all of it: each block has a checksum.
+///
+/// # Errors
+/// `InvalidData` if it is damaged; otherwise what the file system says.
+pub(crate) fn check_all(folder: &Path, decree: Decree, cache: &Cache) -> io::Result<()> {
+    all_rows(&check(folder, decree, cache)?, |_, _| {})
+}
+
+/// Links the files of a checkpoint that never change into another folder, and copies the others.
+pub(crate) fn link_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let (source, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        link_or_copy(&source, &to.join(name))?;
+    }
+    Ok(())
+}
+
+/// The same for one file.
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let never_changes = from.extension().is_some_and(|extension| extension == "sst");
+    if never_changes && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to).map(drop)
+}
+
+fn position(db: &DB) -> io::Result<Position> {
+    db.get(rows::POSITION).map_err(failed)?.map_or(Ok(Position::default()), |row| Position::decode(&row))
+}
+
+fn all_rows(db: &DB, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    let mut reading = ReadOptions::default();
+    reading.fill_cache(false);
+    reading.set_readahead_size(READ_AHEAD_BYTES);
+    let mut rows = db.raw_iterator_opt(reading);
+    rows.seek([rows::POSITION, &[0]].concat());
+    each_row(rows, |key, value| {
+        take(key, value);
+        Ok(true)
+    })
+}
+
+fn each_row(
+    mut rows: DBRawIterator<'_>,
+    mut take: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
+) -> io::Result<()> {
+    while let Some((key, value)) = rows.item() {
+        if !take(key, value)? {
+            return Ok(());
+        }
+        rows.next();
+    }
+    // An iterator that met a damaged block ends like one at its end, but for this.
+    rows.status().map_err(failed)
+}
+
+fn options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_paranoid_checks(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    // Never reached: buffers are written when we say so.
+    options.set_write_buffer_size(2 * MOST_BUFFERED_BYTES);
+    options.set_arena_block_size(1 << 20);
+    options.set_max_write_buffer_number(MOST_BUFFERS);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(1);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+/// What RocksDB says, in the words of the file system: they tell whose fault it is.
+pub(crate) fn failed(error: rocksdb::Error) -> io::Error {
+    use rocksdb::ErrorKind;
+    let kind = match error.kind() {
+        ErrorKind::Corruption | ErrorKind::InvalidArgument | ErrorKind::NotFound => {
+            io::ErrorKind::InvalidData
+        }
+        _ if error.as_ref().contains("No space left") => io::ErrorKind::StorageFull,
+        // Nobody takes files away but us.
+        _ if error.as_ref().contains("No such file") => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error.into_string())
+}
+
+pub(crate) fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}

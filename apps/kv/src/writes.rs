@@ -1,0 +1,154 @@
+//! What requests do to the state: the same on every replica, whatever is on its disk in which form.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+use replicated_app::AppAnswer;
+
+use crate::answer::{Change, Decided, State, Value};
+use crate::fields::Writer;
+use crate::live::Live;
+use crate::request::{Condition, Write};
+use crate::rows;
+
+/// Values that expired and are taken away with one mutation at most; more than one is written with has to be, or
+/// they would pile up.
+const EXPIRED_AT_ONCE: usize = 64;
+
+/// The changes of one mutation, not written yet. Reads see them.
+pub(crate) struct Changes<'a> {
+    live: &'a Live,
+    now_us: u64,
+    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl<'a> Changes<'a> {
+    pub(crate) fn new(live: &'a Live, now_us: u64) -> Self {
+        Self { live, now_us, rows: BTreeMap::new() }
+    }
+
+    /// Rows to write, or to delete.
+    pub(crate) fn into_rows(self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        self.rows
+    }
+
+    /// Takes away what has expired, so that it needs no room any more. Nobody can see that: it was gone before.
+    /// Returns when the next value expires.
+    pub(crate) fn remove_expired(&mut self) -> io::Result<Option<u64>> {
+        let due = self.live.expiries(EXPIRED_AT_ONCE + 1)?;
+        for (index, (at_us, key)) in due.into_iter().enumerate() {
+            if at_us > self.now_us || index == EXPIRED_AT_ONCE {
+                return Ok(Some(at_us));
+            }
+            let state = self.state(&key)?;
+            self.store(&key, Some(at_us), State { version: state.version, value: None });
+        }
+        Ok(None)
+    }
+
+    /// Does what one request says.
+    pub(crate) fn apply(&mut self, write: &Write<'_>) -> io::Result<AppAnswer> {
+        Ok(Ok(match *write {
+            Write::Put { key, value, condition, ttl_us } => {
+                self.change(key, condition, |_| Some(Bytes::copy_from_slice(value)), ttl_us)?.encode()
+            }
+            Write::Delete { key, condition } => self.change(key, condition, |_| None, 0)?.encode(),
+            Write::SetTtl { key, ttl_us } => self.set_ttl(key, ttl_us)?.encode(),
+            Write::MultiPut { ref pairs } => {
+                let mut versions = Writer::default();
+                for (key, value) in pairs {
+                    let put = |_| Some(Bytes::copy_from_slice(value));
+                    match self.change(key, Condition::None, put, 0)? {
+                        Change::Made(version) => versions = versions.u64(version),
+                        Change::Refused(_) => unreachable!("there was no condition"),
+                    }
+                }
+                versions.0.into()
+            }
+            Write::SetOnce { key, version, value } => self.set_once(key, version, value)?.encode(),
+        }))
+    }
+
+    fn set_ttl(&mut self, key: &[u8], ttl_us: u64) -> io::Result<Change> {
+        let state = self.state(key)?;
+        if state.value.is_none() {
+            return Ok(Change::Refused(state));
+        }
+        self.change(key, Condition::None, |value| value.map(|value| value.bytes), ttl_us)
+    }
+
+    fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
+        let row = rows::decided_row(key, version);
+        if let Some(decided) = self.get(&row)? {
+            return Ok(Decided::Before(decided.into()));
+        }
+        self.rows.insert(row, Some(value.to_vec()));
+        Ok(Decided::Now)
+    }
+
+    /// One step of a key, if the condition holds.
+    fn change(
+        &mut self,
+        key: &[u8],
+        condition: Condition<'_>,
+        value: impl FnOnce(Option<Value>) -> Option<Bytes>,
+        ttl_us: u64,
+    ) -> io::Result<Change> {
+        let stored = self.stored(key)?;
+        let state = visible(stored.clone(), self.now_us);
+        if !holds(condition, &state) {
+            return Ok(Change::Refused(state));
+        }
+        let version = state.version + 1;
+        let expires_us = (ttl_us > 0).then(|| self.now_us.saturating_add(ttl_us));
+        let value = value(state.value).map(|bytes| Value { bytes, expires_us });
+        self.store(key, stored.value.and_then(|value| value.expires_us), State { version, value });
+        Ok(Change::Made(version))
+    }
+
+    /// Puts a state in the place of one that would have expired at `old_expiry`.
+    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, state: State) {
+        if let Some(at_us) = old_expiry {
+            self.rows.insert(rows::expiry_row(at_us, key), None);
+        }
+        if let Some(at_us) = state.value.as_ref().and_then(|value| value.expires_us) {
+            self.rows.insert(rows::expiry_row(at_us, key), Some(Vec::new()));
+        }
+        self.rows.insert(rows::state_row(key), Some(state.encode().0));
+    }
+
+    fn state(&self, key: &[u8]) -> io::Result<State> {
+        self.stored(key).map(|state| visible(state, self.now_us))
+    }
+
+    fn stored(&self, key: &[u8]) -> io::Result<State> {
+        self.get(&rows::state_row(key))?.map_or(Ok(State::default()), rows::decode_state)
+    }
+
+    fn get(&self, row: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match self.rows.get(row) {
+            Some(changed) => Ok(changed.clone()),
+            None => self.live.get(row),
+        }
+    }
+}
+
+/// What is to be seen of a state at a time. That a value expired is a change like any other.
+pub(crate) fn visible(state: State, now_us: u64) -> State {
+    match state.value {
+        Some(Value { expires_us: Some(at_us), .. }) if at_us <= now_us => {
+            State { version: state.version + 1, value: None }
+        }
+        _ => state,
+    }
+}
+
+fn holds(condition: Condition<'_>, state: &State) -> bool {
+    match condition {
+        Condition::None => true,
+        Condition::Version(version) => state.version == version,
+        Condition::Value(wanted) => state.value.as_ref().is_some_and(|value| value.bytes == wanted),
+        Condition::Absent => state.value.is_none(),
+    }
+}

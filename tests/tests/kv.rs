@@ -1,0 +1,273 @@
+//! Keys and values on real processes: servers that are killed, that lose their disk, whose files are damaged, whose
+//! disk is full. Each writer owns its keys and knows what must be there: nothing is lost, doubled or old.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use client::{Cluster as Client, Outcome};
+use kv::request::Condition;
+use kv::{Change, Kv, State};
+use tests::{Cluster, REPLICAS, SmallDisk, report, wait_for};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+const APP: &str = "kv.instance0";
+const WRITERS: usize = 16;
+const KEYS_EACH: usize = 20;
+/// Longer than any trouble here.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Settings with which little data has many checkpoints.
+fn prepare() -> Cluster {
+    let mut cluster = Cluster::prepare();
+    cluster.set("replication.log_segment_mb=1");
+    cluster.set("replication.checkpoint_decrees=500");
+    cluster
+}
+
+fn start(cluster: &mut Cluster, partitions: &str) {
+    for server in ["meta1"].into_iter().chain(REPLICAS) {
+        cluster.restart(server);
+    }
+    cluster.wait_until_whole("counter.instance0");
+    let create = ["create", APP, "--type", "kv", "--partitions", partitions, "--replicas", "3"];
+    let answer = cluster.admin(&create);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    cluster.wait_until_whole(APP);
+}
+
+/// Writers, until they are told to stop.
+struct Writers {
+    runtime: Runtime,
+    kv: Kv,
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<Writer>>,
+}
+
+/// One writer, and what its keys must hold.
+struct Writer {
+    number: usize,
+    kv: Kv,
+    versions: Vec<u64>,
+    done: u64,
+    unknown: u64,
+}
+
+impl Writers {
+    fn start(cluster: &Cluster) -> Self {
+        let runtime = Runtime::new().expect("threads");
+        let kv = runtime.block_on(async {
+            let client = Client::connect(&cluster.settings()).expect("addresses");
+            Kv::open(&client, APP).await.expect("the app is there").with_timeout(PATIENCE)
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = |number| {
+            let writer = Writer { number, kv: kv.clone(), versions: vec![0; KEYS_EACH], done: 0, unknown: 0 };
+            runtime.spawn(writer.run(Arc::clone(&stop)))
+        };
+        let writers = (0..WRITERS).map(writer).collect();
+        Self { runtime, kv, stop, writers }
+    }
+
+    /// Ends them and reads all that they wrote: also through each server's own copy.
+    fn finish(self, test: &str, cluster: &Cluster) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (mut done, mut unknown, mut all) = (0, 0, Vec::new());
+        for writer in self.writers {
+            let writer = self.runtime.block_on(writer).expect("a writer saw what can't be");
+            self.runtime.block_on(async {
+                for key in 0..KEYS_EACH {
+                    writer.check(key).await;
+                }
+            });
+            (done, unknown) = (done + writer.done, unknown + writer.unknown);
+            let keys = (0..KEYS_EACH).map(|key| (name(writer.number, key), writer.versions[key]));
+            all.extend(keys);
+        }
+        cluster.wait_until_whole(APP);
+        for (key, version) in all {
+            for node in REPLICAS {
+                wait_for("each copy to be up to date", || {
+                    match self.runtime.block_on(self.kv.get_local(node, key.as_bytes())) {
+                        Outcome::Done { answer, .. } if answer == state(&key, version) => Ok(()),
+                        other => Err(format!("{node} has {other:?} for {key} at {version}")),
+                    }
+                });
+            }
+        }
+        assert!(done > 100, "only {done} writes");
+        report(&format!("{test}: {done} writes, {unknown} with an unknown outcome"));
+    }
+}
+
+fn name(writer: usize, key: usize) -> String {
+    format!("writer {writer} key {key}")
+}
+
+/// What a key holds at a version: every third one is a deletion.
+fn state(key: &str, version: u64) -> State {
+    let value = (!version.is_multiple_of(3)).then(|| value(key, version));
+    State { version, value: value.map(|bytes| kv::Value { bytes: bytes.into(), expires_us: None }) }
+}
+
+fn value(key: &str, version: u64) -> String {
+    format!("{key} {version} {}", "x".repeat(1000))
+}
+
+impl Writer {
+    async fn run(mut self, stop: Arc<AtomicBool>) -> Self {
+        for round in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let key = round % KEYS_EACH;
+            self.step(key).await;
+            self.check((round * 7) % KEYS_EACH).await;
+        }
+        self
+    }
+
+    /// The next version of a key, which must be the next one.
+    async fn step(&mut self, key: usize) {
+        let (name, old) = (name(self.number, key), self.versions[key]);
+        let (next, condition) = (old + 1, Condition::Version(old));
+        let outcome = if next.is_multiple_of(3) {
+            self.kv.delete(name.as_bytes(), condition).await
+        } else {
+            self.kv.put(name.as_bytes(), value(&name, next).as_bytes(), condition, None).await
+        };
+        match outcome {
+            Outcome::Done { answer: Change::Made(version), .. } => {
+                assert_eq!(version, next, "{name}");
+                (self.versions[key], self.done) = (version, self.done + 1);
+            }
+            Outcome::Done { answer: Change::Refused(state), .. } => {
+                panic!("{name} is {state:?} where its only writer left {old}");
+            }
+            Outcome::Failed(failure) => panic!("{name}: {failure}"),
+            Outcome::Unknown => {
+                self.unknown += 1;
+                let found = self.get(&name).await;
+                assert!(found == state(&name, old) || found == state(&name, next), "{name}: {found:?}");
+                self.versions[key] = found.version;
+            }
+        }
+    }
+
+    async fn check(&self, key: usize) {
+        let name = name(self.number, key);
+        assert_eq!(self.get(&name).await, state(&name, self.versions[key]));
+    }
+
+    async fn get(&self, name: &str) -> State {
+        match self.kv.get(name.as_bytes()).await {
+            Outcome::Done { answer, .. } => answer,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+fn primary(cluster: &Cluster) -> &'static str {
+    wait_for("a primary", || {
+        let partitions = cluster.partitions(APP)?;
+        let name = partitions.first().and_then(|partition| partition.primary.clone());
+        REPLICAS.into_iter().find(|replica| name.as_deref() == Some(replica)).ok_or("none".to_owned())
+    })
+}
+
+#[test]
+fn whatever_dies_nothing_is_lost() {
+    let mut cluster = prepare();
+    start(&mut cluster, "4");
+    let writers = Writers::start(&cluster);
+    sleep(Duration::from_secs(3));
+    let victim = primary(&cluster);
+    cluster.kill(victim);
+    sleep(Duration::from_secs(3));
+    cluster.restart(victim);
+    cluster.wait_until_whole(APP);
+    for name in ["meta1"].into_iter().chain(REPLICAS) {
+        cluster.kill(name);
+    }
+    for name in ["meta1"].into_iter().chain(REPLICAS) {
+        cluster.restart(name);
+    }
+    cluster.wait_until_whole(APP);
+    sleep(Duration::from_secs(2));
+    cluster.kill("replica2");
+    fs::remove_dir_all(cluster.data("replica2")).expect("the data of replica2");
+    cluster.restart("replica2");
+    wait_for("replica2 to have all again", || match cluster.node("replica2")? {
+        (_, replicas) if replicas >= 4 => Ok(()),
+        (_, replicas) => Err(format!("it has {replicas}")),
+    });
+    writers.finish("whatever_dies_nothing_is_lost", &cluster);
+}
+
+/// The tables below a folder, each under one of its names.
+fn tables(folder: &Path, found: &mut BTreeMap<u64, PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.map_while(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            tables(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "sst") {
+            found.insert(entry.ino(), path);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_table_costs_the_replica_and_no_answer() {
+    let mut cluster = prepare();
+    start(&mut cluster, "1");
+    let writers = Writers::start(&cluster);
+    let victim = REPLICAS[0];
+    let damaged = wait_for("tables to damage", || {
+        sleep(Duration::from_secs(1));
+        cluster.kill(victim);
+        let mut found = BTreeMap::new();
+        tables(&cluster.data(victim), &mut found);
+        for table in found.values() {
+            // In the rows, which are read again with the next change of each key.
+            let mut bytes = fs::read(table).map_err(|error| error.to_string())?;
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 0x10;
+            fs::write(table, bytes).map_err(|error| error.to_string())?;
+        }
+        cluster.restart(victim);
+        if found.is_empty() { Err("there are none yet".to_owned()) } else { Ok(found.len()) }
+    });
+    wait_for("a complaint", || {
+        let log = cluster.log(victim);
+        let said =
+            log.lines().any(|line| line.contains("to be learned afresh") && line.contains("Corruption"));
+        if said { Ok(()) } else { Err(format!("{damaged} tables damaged, nothing said")) }
+    });
+    writers.finish("a_damaged_table_costs_the_replica_and_no_answer", &cluster);
+}
+
+#[test]
+fn a_full_disk_costs_no_answer() {
+    const TEST: &str = "a_full_disk_costs_no_answer";
+    if !SmallDisk::can_be(TEST) {
+        return;
+    }
+    let mut cluster = prepare();
+    let disks = REPLICAS.map(|name| SmallDisk::new(&cluster.data(name), 128));
+    start(&mut cluster, "1");
+    let writers = Writers::start(&cluster);
+    sleep(Duration::from_secs(3));
+    disks[0].fill();
+    sleep(Duration::from_secs(4));
+    disks[0].free();
+    // No server was started again.
+    cluster.wait_until_whole(APP);
+    writers.finish(TEST, &cluster);
+}
