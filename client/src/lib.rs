@@ -20,6 +20,7 @@
 mod app;
 mod backoff;
 pub mod command_line;
+mod copies;
 mod hash;
 mod link;
 mod local;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use app::App;
+pub use copies::Copies;
 pub use hash::partition_of;
 pub use outcome::{Failure, Outcome};
 

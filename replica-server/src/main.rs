@@ -7,6 +7,10 @@ use replicated_app::Registry;
 fn main() -> ExitCode {
     let registry = Registry::new();
     #[cfg(feature = "shipped-apps")]
-    let registry = registry.with(counter::CounterType).with(kv::KvType::default());
+    let registry = registry
+        .with(counter::CounterType)
+        .with(kv::KvType::default())
+        .with(card::CardType)
+        .with(echo::EchoType);
     replica_server::main(registry)
 }

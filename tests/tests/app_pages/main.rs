@@ -14,6 +14,8 @@
 //!   and it has ended. Several at once have names: `console session left`.
 //! * The addresses of `config.ini` stand for those that the cluster of the test has.
 //!
+//! docs/write-an-app.md is done in the same way, in an empty folder: a block whose tag is a language and a path is a file.
+//!
 //! Each session of a page must have ended when the page ends. A page of a new app is one line more in [`pages!`].
 
 mod page;
@@ -35,4 +37,4 @@ macro_rules! pages {
 }
 
 // In the order of the alphabet.
-pages!(counter, kv);
+pages!(card, counter, echo, kv);
