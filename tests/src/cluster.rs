@@ -13,7 +13,7 @@ use settings::Settings;
 use tempfile::TempDir;
 
 use crate::netns::Network;
-use crate::process::{built, program};
+use crate::process::built;
 use crate::{Answer, Process, free_ports, report, run, wait_for};
 
 /// The replica servers of `config.ini`.
@@ -41,6 +41,10 @@ pub struct Cluster {
     /// Meta servers to begin with.
     metas: usize,
     overrides: Vec<String>,
+    /// What all processes read.
+    config: PathBuf,
+    /// What replica servers are.
+    server: PathBuf,
     /// The folders for data of servers that don't keep it in the cluster's.
     places: BTreeMap<&'static str, PathBuf>,
     folder: Option<TempDir>,
@@ -125,6 +129,8 @@ impl Cluster {
             servers: BTreeMap::new(),
             metas: 1,
             overrides,
+            config: config(),
+            server: built("replica-server"),
             places: BTreeMap::new(),
             folder: Some(folder),
             network: network.map(Arc::new),
@@ -144,6 +150,11 @@ impl Cluster {
     /// One setting more for what is started from now on, as `section.key=value`.
     pub fn set(&mut self, setting: &str) {
         self.overrides.push(setting.to_owned());
+    }
+
+    /// From now on its processes read that file, and replica servers are that program.
+    pub fn run_from(&mut self, config: PathBuf, server: PathBuf) {
+        (self.config, self.server) = (config, server);
     }
 
     /// What this cluster's processes are started with after `--set`.
@@ -194,14 +205,14 @@ impl Cluster {
     /// A command that runs one of our programs on this cluster.
     #[must_use]
     pub fn command(&self, name: &str) -> Command {
-        self.command_on(CLIENT, name)
+        self.command_on(CLIENT, &built(name))
     }
 
     /// The same, on a host of its network, if it has one.
-    fn command_on(&self, host: &str, name: &str) -> Command {
-        let on_host = |network: &Arc<Network>| network.command(host, &built(name));
-        let mut command = self.network.as_ref().map_or_else(|| program(name), on_host);
-        command.current_dir(self.folder()).arg("--config").arg(config());
+    fn command_on(&self, host: &str, program: &Path) -> Command {
+        let on_host = |network: &Arc<Network>| network.command(host, program);
+        let mut command = self.network.as_ref().map_or_else(|| Command::new(program), on_host);
+        command.current_dir(self.folder()).arg("--config").arg(&self.config);
         for setting in &self.overrides {
             command.arg("--set").arg(setting);
         }
@@ -214,8 +225,8 @@ impl Cluster {
     /// If it is running.
     pub fn restart(&mut self, name: &'static str) {
         assert!(!self.servers.contains_key(name), "{name} runs already");
-        let program = if name.starts_with("meta") { "meta-server" } else { "replica-server" };
-        let mut command = self.command_on(name, program);
+        let program = if name.starts_with("meta") { built("meta-server") } else { self.server.clone() };
+        let mut command = self.command_on(name, &program);
         command.arg("--name").arg(name);
         if let Some(place) = self.places.get(name) {
             command.arg("--set").arg(format!("core.data_dir={}", place.display()));

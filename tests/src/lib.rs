@@ -68,9 +68,6 @@ mod docs {
     #[doc = include_str!("../../README.md")]
     struct Readme;
 
-    #[doc = include_str!("../../docs/write-an-app.md")]
-    struct WriteAnApp;
-
     #[doc = include_str!("../../docs/test-your-app.md")]
     struct TestYourApp;
 }

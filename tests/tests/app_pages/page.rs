@@ -76,6 +76,17 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
     steps
 }
 
+/// The files that a page writes down: blocks whose tag is a language and a path.
+pub(crate) fn files(text: &str) -> Vec<(&str, &str)> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    let named = blocks.filter_map(|block| {
+        let (tag, content) = block.split_once('\n')?;
+        let (_, path) = tag.split_once(' ').filter(|(language, _)| *language != "console")?;
+        Some((path, content))
+    });
+    named.collect()
+}
+
 fn commands(block: &[(usize, &str)]) -> Vec<Step> {
     let mut commands: Vec<Command> = Vec::new();
     for &(at, line) in block {
@@ -161,6 +172,12 @@ fn a_page_is_taken_apart() {
         parse(text),
         [command(6, "a b", &["out"], 2), command(9, "c", &[], 0), Step::Session(session)]
     );
+}
+
+#[test]
+fn files_are_found() {
+    let text = "prose\n```toml Cargo.toml\na = 1\n\nb = 2\n```\nprose\n```sh\nno\n```\n```console session a\nno\n```\n";
+    assert_eq!(files(text), [("Cargo.toml", "a = 1\n\nb = 2")]);
 }
 
 #[test]
