@@ -5,7 +5,6 @@
 """
 
 import struct
-import sys
 
 import holdfast
 
@@ -27,17 +26,15 @@ class Counter:
         return struct.unpack("<q", answer)[0]
 
 
-def main(address, verb, name, *operand):
+def main(address, verb, name, operand=None):
     counter = Counter(holdfast.App.open([address], "counter.instance0"))
-    if verb == "add":
-        print(counter.add(name, int(*operand)))
-    elif verb == "read":
+    if verb == "add" and operand is not None:
+        print(counter.add(name, int(operand)))
+    elif verb == "read" and operand is None:
         print(counter.read(name))
     else:
         raise SystemExit(__doc__)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        raise SystemExit(__doc__)
-    main(*sys.argv[1:])
+    holdfast.command_line(main, __doc__)

@@ -32,6 +32,13 @@ META_ATTEMPT = 1.0
 # Pauses between attempts, in seconds: the first, and what they grow to.
 PAUSE, LONGEST_PAUSE = 0.01, 0.2
 MASK = (1 << 64) - 1
+# gRPC waits for up to two minutes before it tries a server again that was down.
+CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", 64 << 20),
+]
 
 
 class NotDone(Exception):
@@ -60,6 +67,10 @@ def key_hash(key: bytes) -> int:
     return value ^ value >> 31
 
 
+def connect(address):
+    return grpc.insecure_channel(address, options=CHANNEL)
+
+
 class Session:
     """Numbers the writes to one partition, so that each takes effect once (section 4)."""
 
@@ -79,7 +90,7 @@ class App:
     """One app of a cluster."""
 
     def __init__(self, meta_addresses, name, timeout):
-        self.metas = [meta_services.MetaStub(grpc.insecure_channel(address)) for address in meta_addresses]
+        self.metas = [meta_services.MetaStub(connect(address)) for address in meta_addresses]
         self.name, self.timeout = name, timeout
         self.lock = threading.Lock()
         self.app_id = 0  # not known yet
@@ -128,7 +139,7 @@ class App:
         with self.lock:
             address = self.addresses.get(self.partitions[index].primary)
             if address and address not in self.servers:
-                self.servers[address] = replica_services.ReplicaStub(grpc.insecure_channel(address))
+                self.servers[address] = replica_services.ReplicaStub(connect(address))
             return self.servers.get(address)
 
     def heard_of(self, index, ballot, primary):
@@ -221,3 +232,17 @@ def answer(reply):
     if reply.HasField("rejection"):
         raise Rejected(reply.rejection.code, reply.rejection.message)
     return reply.decree, reply.answer
+
+
+def command_line(main, usage):
+    """Calls `main` with the arguments. Exit code 1: surely not done; 2: usage; 3: nobody knows."""
+    if len(sys.argv) < 4:
+        print(usage, file=sys.stderr)
+        sys.exit(2)
+    try:
+        main(*sys.argv[1:])
+    except NotDone as error:
+        sys.exit(f"surely not done: {error}")
+    except Unknown as error:
+        print(f"the outcome is unknown: {error}", file=sys.stderr)
+        sys.exit(3)

@@ -6,14 +6,13 @@
 """
 
 import struct
-import sys
 
 import holdfast
 
 PUT, DELETE, GET = b"\x01", b"\x02", b"\x10"
 
 
-class Conflict(Exception):
+class Conflict(holdfast.NotDone):
     """The key has another version than was asked for; nothing changed."""
 
     def __init__(self, version, value):
@@ -72,6 +71,4 @@ def main(address, verb, key, *more):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
-        raise SystemExit(__doc__)
-    main(*sys.argv[1:])
+    holdfast.command_line(main, __doc__)

@@ -63,6 +63,33 @@ fn the_python_client_counts() {
     assert_eq!(cluster.read("apples"), 7);
 }
 
+#[test]
+fn the_python_client_keeps_values() {
+    let Some(interpreter) = python("python::the_python_client_keeps_values") else {
+        return;
+    };
+    let cluster = Cluster::start();
+    let created = cluster.admin(&["create", "kv.instance0", "-t", "kv", "-p", "4", "-r", "3"]);
+    assert_eq!(created.code, 0, "{created:?}");
+    let python = |arguments: &[&str]| example(&interpreter, &cluster, "kv.py", arguments);
+    for (arguments, code, printed) in [
+        (&["get", "hello"][..], 0, "0 no value\n"),
+        (&["put", "hello", "world", "0"], 0, "1\n"),
+        (&["put", "hello", "again", "0"], 1, ""),
+        (&["get", "hello"], 0, "1 world\n"),
+        (&["put", "hello", "again"], 0, "2\n"),
+        (&["delete", "hello", "2"], 0, "3\n"),
+        (&["get", "hello"], 0, "3 no value\n"),
+    ] {
+        let answer = python(arguments);
+        assert_eq!((answer.code, &answer.stdout[..]), (code, printed), "{arguments:?}: {answer:?}");
+    }
+    let mut kv = cluster.command("kv");
+    kv.args(["put", "hello", "from the other side"]);
+    assert_eq!(run(kv).code, 0);
+    assert_eq!(python(&["get", "hello"]).stdout, "4 from the other side\n");
+}
+
 /// Each add counts once, though servers die under it and what was sent to them is sent again.
 #[test]
 fn the_python_client_counts_each_once_while_servers_die() {

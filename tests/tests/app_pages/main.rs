@@ -38,3 +38,8 @@ macro_rules! pages {
 
 // In the order of the alphabet.
 pages!(card, counter, echo, kv);
+
+#[test]
+fn an_app_is_written_from_an_empty_folder() {
+    replay::template();
+}
