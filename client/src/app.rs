@@ -29,10 +29,10 @@ pub struct App {
 }
 
 #[derive(Debug)]
-struct Shared {
-    cluster: Cluster,
+pub(crate) struct Shared {
+    pub(crate) cluster: Cluster,
     info: AppInfo,
-    routes: Routes,
+    pub(crate) routes: Routes,
     /// By partition index.
     sessions: Vec<Session>,
 }
@@ -163,9 +163,18 @@ impl App {
         }
     }
 
+    /// The partition of a key.
+    #[must_use]
+    pub fn partition_of(&self, key: &[u8]) -> u32 {
+        partition_of(key, self.shared.info.partition_count)
+    }
+
     fn partition(&self, key: &[u8]) -> Gpid {
-        let info = &self.shared.info;
-        Gpid { app: info.id, partition: partition_of(key, info.partition_count) }
+        Gpid { app: self.shared.info.id, partition: self.partition_of(key) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn numbered(&self, partition: u32) -> Gpid {

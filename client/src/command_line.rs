@@ -74,12 +74,18 @@ pub fn parse_as<T: FromArgMatches>(command: Command) -> Result<T, ExitCode> {
 
 /// Prints a line on standard output. If nobody reads it any more (`admin ls | head -1`) that is no mistake.
 pub fn print_line(line: impl Display) {
-    match writeln!(io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: standard output can't be written: {error}");
-        }
-        _ => {}
+    print_for_reader(line);
+}
+
+/// Prints a line on standard output, and says whether somebody may read the next one: for what goes on and on.
+pub fn print_for_reader(line: impl Display) -> bool {
+    let printed = writeln!(io::stdout().lock(), "{line}");
+    if let Err(error) = &printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("error: standard output can't be written: {error}");
     }
+    printed.is_ok()
 }
 
 /// Says on one line of standard error what is wrong, and returns the code to exit with.

@@ -29,6 +29,7 @@ mod operation;
 mod outcome;
 mod routes;
 mod session;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,11 +38,18 @@ pub use app::App;
 pub use copies::Copies;
 pub use hash::partition_of;
 pub use outcome::{Failure, Outcome};
+pub use watch::{Watch, WatchFailure, Watched};
+pub use words::{Change, Decree, KeyFilter};
 
+use dashmap::DashMap;
 use settings::Settings;
+use tonic::transport::Channel;
 
 use link::Links;
 use meta::{BadAddress, MetaServers};
+
+/// What may be under way to all watches of one server that are not read, in bytes: 64 KiB each.
+const WATCH_WINDOW: u32 = 64 << 20;
 
 /// What a client needs to know of a cluster.
 #[derive(Clone, Debug)]
@@ -84,6 +92,7 @@ struct Connections {
     options: Options,
     meta: Arc<MetaServers>,
     links: Links,
+    watching: DashMap<Arc<str>, Channel>,
 }
 
 impl From<&Settings> for Options {
@@ -112,7 +121,7 @@ impl Cluster {
     /// If an address is no address.
     pub fn new(options: Options) -> Result<Self, BadAddress> {
         let meta = Arc::new(MetaServers::new(&options.meta_servers)?);
-        Ok(Self(Arc::new(Connections { options, meta, links: Links::default() })))
+        Ok(Self(Arc::new(Connections { options, meta, links: Links::default(), watching: DashMap::new() })))
     }
 
     /// The meta servers.
@@ -125,6 +134,17 @@ impl Cluster {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// The connection to `address` that watches share; `None` if that is no address. It is not the operations': a
+    /// watch that nobody reads must not stand in their way.
+    fn watching(&self, address: &Arc<str>) -> Option<Channel> {
+        if let Some(channel) = self.0.watching.get(address) {
+            return Some(channel.clone());
+        }
+        let channel =
+            link::endpoint(address).ok()?.initial_connection_window_size(WATCH_WINDOW).connect_lazy();
+        Some(self.0.watching.entry(Arc::clone(address)).or_insert(channel).clone())
     }
 
     fn links(&self) -> &Links {

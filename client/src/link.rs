@@ -103,6 +103,20 @@ impl Links {
     }
 }
 
+/// A replica server, as this process connects to it.
+///
+/// # Errors
+/// If that is no address.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, String> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| format!("`{address}` is no address"))?
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
 /// One stream. Clones share it; it ends when all are gone, or when it breaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -111,15 +125,8 @@ pub(crate) struct Link {
 
 impl Link {
     async fn open(address: &str) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|_| format!("`{address}` is no address"))?
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
+        let endpoint =
+            endpoint(address)?.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
         let channel = endpoint.connect().await.map_err(|error| root_cause(&error))?;
         let (frames, outgoing) = mpsc::channel(1);
         let mut client = ReplicaClient::new(channel).max_decoding_message_size(REPLY_FRAME_BYTES);

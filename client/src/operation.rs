@@ -139,7 +139,8 @@ impl Trail {
             Refusal::SessionExpired
             | Refusal::SequenceOutOfWindow
             | Refusal::TooLarge { .. }
-            | Refusal::Denied => Next::End(self.fail(Failure::Refused(refusal))),
+            | Refusal::Denied
+            | Refusal::Compacted { .. } => Next::End(self.fail(Failure::Refused(refusal))),
         }
     }
 }

@@ -139,6 +139,7 @@ impl From<Refusal> for pb::Refusal {
                 message.primary = primary.map(node_bytes).unwrap_or_default();
             }
             Refusal::TooLarge { limit } => message.limit = limit,
+            Refusal::Compacted { oldest } => message.oldest = oldest.0,
             _ => {}
         }
         message
@@ -166,6 +167,7 @@ impl TryFrom<pb::Refusal> for Refusal {
             "disk_full" => Self::DiskFull,
             "throttled" => Self::Throttled,
             "denied" => Self::Denied,
+            "compacted" => Self::Compacted { oldest: count(Decree, message.oldest, "Refusal.oldest")? },
             _ => return Err(Malformed { field: "Refusal.code", problem: "is no code that we know" }),
         })
     }

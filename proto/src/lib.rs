@@ -9,6 +9,7 @@ mod learn;
 mod malformed;
 mod meta;
 mod peer;
+mod watch;
 mod words;
 
 pub use client::{Operation, OperationKind, malformed_reply};

@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, envelopes, pb};
-use words::{AppInfo, Configuration, MetaToNode, Mutation, NodeAddress, NodeToMeta, Reply};
+use words::{
+    AppInfo, ChangePage, Configuration, MetaToNode, Mutation, NodeAddress, NodeToMeta, Refusal, Reply, Watch,
+};
 
 #[global_allocator]
 static ALLOCATOR: hostile::Counting = hostile::Counting;
@@ -46,6 +48,8 @@ fn take_as_anything(bytes: &[u8]) -> Result<(), TestCaseError> {
     })?;
     only_decode::<pb::WriteRequest>(bytes)?;
     only_decode::<pb::ReadRequest>(bytes)?;
+    take(bytes, |watch: pb::WatchRequest| Watch::try_from(watch))?;
+    take(bytes, |told: pb::WatchReply| Result::<ChangePage, Refusal>::try_from(told))?;
     // meta.proto
     take(bytes, |message: pb::NodeToMeta| NodeToMeta::try_from(message))?;
     take(bytes, |message: pb::MetaToNode| MetaToNode::try_from(message))?;
@@ -117,12 +121,15 @@ fn messages() -> Vec<Vec<u8>> {
         nodes: vec![pb::NodeAddress { node, name: "replica1".to_owned(), address: "a:1".to_owned() }],
     };
     let report = pb::ReplicaReport { gpid, ..Default::default() };
+    let change = pb::WatchedChange { decree: 3, key: vec![1; 3].into(), value: vec![2; 9].into() };
+    let told = pb::WatchReply { decree: 4, changes: vec![change; 3], refusal: None };
     vec![
         frame.encode_to_vec(),
         pb::RequestFrame { operations: vec![operation; 2] }.encode_to_vec(),
         reply.encode_to_vec(),
         pb::Report { node: vec![1; 16].into(), life: 1, replicas: vec![report; 2] }.encode_to_vec(),
         configuration.encode_to_vec(),
+        told.encode_to_vec(),
     ]
 }
 

@@ -11,11 +11,12 @@ use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, OperationKind, envelopes, pb, peer_frame};
 use words::{
-    AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Command, Configuration, Decree, DiskSpace, Envelope,
-    Gpid, Heartbeat, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
-    LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress, NodeId, NodeToMeta,
-    PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal, Refusal, Rejection,
-    ReplicaDescription, ReplicaReport, Reply, RoleName, SessionStamp, Signature, StepDown, Write, WriteKind,
+    AddLearner, AppId, AppInfo, AppTerms, Ballot, Change, ChangePage, Claim, Command, Configuration, Decree,
+    DiskSpace, Envelope, Gpid, Heartbeat, HeartbeatAck, KeyFilter, Learn, LearnCheckpoint, LearnFailed,
+    LearnFromList, LearnMutations, LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress,
+    NodeId, NodeToMeta, PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal,
+    Refusal, Rejection, ReplicaDescription, ReplicaReport, Reply, RoleName, SessionStamp, Signature,
+    StepDown, Watch, Write, WriteKind,
 };
 
 /// Counting numbers as the wire takes them.
@@ -292,6 +293,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::DiskFull),
         Just(Refusal::Throttled),
         Just(Refusal::Denied),
+        decree().prop_map(|oldest| Refusal::Compacted { oldest }),
     ]
 }
 
@@ -314,6 +316,23 @@ fn operation() -> impl Strategy<Value = Operation> {
         kind,
         patience,
     })
+}
+
+fn watch() -> impl Strategy<Value = Watch> {
+    let filter = prop_oneof![payload().prop_map(KeyFilter::Key), payload().prop_map(KeyFilter::Prefix)];
+    let from = option::of((1..=1_u64 << 62).prop_map(Decree));
+    (gpid(), filter, from).prop_map(|(gpid, filter, from)| Watch { gpid, filter, from })
+}
+
+fn page() -> impl Strategy<Value = Result<ChangePage, Refusal>> {
+    let change = (payload(), payload()).prop_map(|(key, value)| Change { key, value });
+    let changes = vec((0..=1_u64 << 40, change), 0..5).prop_map(|mut changes| {
+        changes.sort_by_key(|(decree, _)| *decree);
+        changes.into_iter().map(|(decree, change)| (Decree(decree), change)).collect()
+    });
+    let page = (1_u64 << 40..=1 << 62, changes)
+        .prop_map(|(through, changes)| ChangePage { through: Decree(through), changes });
+    prop_oneof![page.prop_map(Ok), refusal().prop_map(Err)]
 }
 
 /// Through the message, its bytes, and back.
@@ -362,12 +381,20 @@ proptest! {
     }
 
     #[test]
+    fn watches_come_back(watch in watch(), page in page()) {
+        comes_back::<_, pb::WatchRequest>(&watch)?;
+        comes_back::<_, pb::WatchReply>(&page)?;
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = pb::PeerFrame::decode(bytes.as_slice()).map(envelopes);
         decode_any::<NodeToMeta, pb::NodeToMeta>(&bytes);
         decode_any::<MetaToNode, pb::MetaToNode>(&bytes);
         decode_any::<Operation, pb::Operation>(&bytes);
         decode_any::<(u64, Reply), pb::OperationReply>(&bytes);
+        decode_any::<Watch, pb::WatchRequest>(&bytes);
+        decode_any::<Result<ChangePage, Refusal>, pb::WatchReply>(&bytes);
     }
 
     /// Damage to a real frame gets further into the conversions than noise does.

@@ -15,6 +15,7 @@ use words::{Refusal, Reply};
 
 use crate::mailbox::{Mail, MailSender, Request};
 use crate::replies::{ReplyStream, ReplyTo};
+use crate::watch_service::{Frames, WatchService};
 use crate::wire::FRAME_TARGET;
 
 /// Operations of one stream whose replies the client has not taken yet; more are not read from the stream, so a
@@ -33,6 +34,7 @@ pub(crate) struct ClientService {
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) streams: AtomicU64,
+    pub(crate) watches: WatchService,
 }
 
 #[tonic::async_trait]
@@ -84,6 +86,12 @@ impl Replica for ClientService {
         tokio::spawn(reader.run(call.into_inner()));
         tokio::spawn(write_replies(reply_queue, frames, in_flight));
         Ok(Response::new(Box::pin(ReceiverStream::new(frame_queue))))
+    }
+
+    type WatchStream = Frames;
+
+    async fn watch(&self, call: Call<pb::WatchRequest>) -> Result<Response<Frames>, Status> {
+        self.watches.begin(call.into_inner())
     }
 }
 
@@ -229,7 +237,10 @@ mod tests {
     async fn served() -> (ReplicaClient<tonic::transport::Channel>, Mailbox, watch::Sender<bool>) {
         let (mail, _, mailbox) = mailbox();
         let (stop, stopping) = watch::channel(false);
-        let service = ClientService { mail, max_write_bytes: 100, stopping, streams: AtomicU64::new(0) };
+        let places = Arc::new(Semaphore::new(1));
+        let watches = WatchService { mail: mail.clone(), stopping: stopping.clone(), places };
+        let streams = AtomicU64::new(0);
+        let service = ClientService { mail, max_write_bytes: 100, stopping, streams, watches };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tonic::transport::Server::builder().add_service(ReplicaServer::new(service));

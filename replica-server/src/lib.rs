@@ -42,6 +42,8 @@ mod shard;
 mod start_error;
 mod storage;
 mod trace;
+mod watch_service;
+mod watchers;
 mod wire;
 mod workers;
 

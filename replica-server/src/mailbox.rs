@@ -14,6 +14,7 @@ use words::{Envelope, Gpid, MetaToNode, NodeId};
 
 use crate::hosted::WorkDone;
 use crate::replies::ReplyTo;
+use crate::watchers::Pull;
 
 /// Letters (batches, mostly) that wait at most.
 const CAPACITY: usize = 1024;
@@ -41,6 +42,8 @@ pub(crate) enum Mail {
         /// Whom to answer.
         reply: ReplyTo,
     },
+    /// From a client that watches.
+    Watch(Pull),
     /// How full the data directory's file system is, in bytes.
     DiskMeasured {
         /// Its size.

@@ -15,7 +15,7 @@ use replicated_app::Registry;
 use settings::Settings;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::server::NamedService;
@@ -32,6 +32,8 @@ use crate::peer_service::PeerService;
 use crate::peers::{AddressBook, Peers};
 use crate::replies::Replies;
 use crate::shard::Shard;
+use crate::watch_service::WatchService;
+use crate::watchers::Watchers;
 use crate::workers::Workers;
 use crate::{StartError, clock, disk, log_thread, meta_session, storage, wire};
 
@@ -110,6 +112,7 @@ async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Resul
         workers,
         stopped: Some(stopped),
         replies: Replies::default(),
+        watchers: Watchers::default(),
     };
     let shard_thread = shard.start(Handle::current()).map_err(|error| no_thread(&error))?;
     let meta_addresses = settings.meta_servers().into_iter().map(|server| server.address).collect();
@@ -158,7 +161,8 @@ impl Recovered {
         let data = DataFolder::open(&settings.data_dir(&name), &name)?;
         let (log, opened) = storage::open_log(&data, settings.replication.log_segment_mb << 20)?;
         let offers = Arc::new(Offers::new(data.life));
-        let mut apps = Apps::new(&data.path, Arc::clone(&registry), Arc::clone(&offers), workers)
+        let history = settings.replication.watch_history_bytes;
+        let mut apps = Apps::new(&data.path, Arc::clone(&registry), Arc::clone(&offers), workers, history)
             .map_err(|error| StartError::new(format!("data directory {}: {error}", data.path.display())))?;
         let recovered = storage::recover(&opened, &mut apps, &registry)?;
         let identity = Identity { node: data.node, life: data.life, name, address };
@@ -192,6 +196,11 @@ impl Services {
             max_write_bytes: settings.replication.max_write_bytes,
             stopping: stop.clone(),
             streams: AtomicU64::new(0),
+            watches: WatchService {
+                mail: mail.clone(),
+                stopping: stop.clone(),
+                places: Arc::new(Semaphore::new(settings.replication.max_watchers)),
+            },
         };
         let bandwidth = settings.replication.learn_bandwidth_mb << 20;
         let peers = PeerService::new(mail.clone(), Arc::clone(&offers), bandwidth);
@@ -207,6 +216,7 @@ impl Services {
             .http2_keepalive_timeout(Some(wire::KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(wire::STREAM_WINDOW)
             .initial_connection_window_size(wire::CONNECTION_WINDOW)
+            .max_concurrent_streams(Some(wire::concurrent_streams(settings)))
             .add_service(ReplicaServer::new(clients).max_decoding_message_size(frame_limit))
             .add_service(PeerServer::new(peers).max_decoding_message_size(frame_limit))
             .add_service(health_service)

@@ -5,18 +5,19 @@ use std::io;
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 
-use replica_core::{Event, NodeCore, Output, Work};
+use replica_core::{ApplyTask, Event, NodeCore, Output, Work};
 use replica_log::LogReader;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
-use words::{MetaToNode, NodeId, NodeToMeta, Now, Time};
+use words::{MetaToNode, NodeId, NodeToMeta, Now, Reply, RoleName, Time};
 
 use crate::hosted::{Apps, FetchTask, WorkDone};
 use crate::log_thread::LogTask;
 use crate::mailbox::{Mail, Mailbox, Report, Request};
 use crate::peers::Peers;
 use crate::replies::Replies;
+use crate::watchers::Watchers;
 use crate::workers::Workers;
 use crate::{clock, trace};
 
@@ -37,6 +38,7 @@ pub(crate) struct Shard {
     /// Told once when the node may stop.
     pub(crate) stopped: Option<oneshot::Sender<()>>,
     pub(crate) replies: Replies,
+    pub(crate) watchers: Watchers,
 }
 
 impl Shard {
@@ -71,8 +73,9 @@ impl Shard {
             if self.core.deadline() <= now.time {
                 self.core.step(now, Event::Tick, &mut out);
             }
+            self.remind_watchers(now, &mut out);
             self.finish_turn(now, &mut out);
-            let span = match self.core.deadline() {
+            let span = match self.core.deadline().min(self.watchers.deadline()) {
                 Time::NEVER => std::time::Duration::from_secs(1),
                 due => due.since(clock::now().time),
             };
@@ -121,6 +124,7 @@ impl Shard {
                 self.replies.answer(token, answer);
                 return self.step_all(now, events, out);
             }
+            Mail::Watch(pull) => self.watchers.ask(pull),
             Mail::Meta(message) => {
                 if let MetaToNode::Nodes(nodes) = &message {
                     self.peers.note_addresses(nodes);
@@ -147,7 +151,7 @@ impl Shard {
     fn finish_turn(&mut self, now: Now, out: &mut Output) {
         loop {
             self.core.flush(now, out);
-            let events = self.carry_out(out);
+            let events = self.carry_out(now, out);
             if events.is_empty() {
                 break;
             }
@@ -157,7 +161,7 @@ impl Shard {
     }
 
     /// The duties, in the contract's order.
-    fn carry_out(&mut self, out: &mut Output) -> Vec<Event> {
+    fn carry_out(&mut self, now: Now, out: &mut Output) -> Vec<Event> {
         let mut events = Vec::new();
         self.append(out);
         for envelope in out.send.drain(..) {
@@ -168,13 +172,21 @@ impl Shard {
         for task in out.apply.drain(..) {
             trace::committed(self.node, task.gpid, &task.mutation);
             events.push(self.apps.apply(&task));
+            self.wake_watchers(&task, &mut events);
         }
         for read in out.reads.drain(..) {
+            if Watchers::owns(read.token) {
+                self.watchers.answer(now.time, read.token, self.apps.changes(read.gpid));
+                continue;
+            }
             let reply = self.apps.read(read.gpid, &read.request, &mut events);
             self.replies.answer(read.token, reply);
         }
         for (token, reply) in out.replies.drain(..) {
-            self.replies.answer(token, reply);
+            match reply {
+                Reply::Refused(refusal) if Watchers::owns(token) => self.watchers.refuse(token, refusal),
+                reply => self.replies.answer(token, reply),
+            }
         }
         if !out.meta.is_empty() {
             // Full, or no session: dropped, the core asks again.
@@ -184,6 +196,23 @@ impl Shard {
             self.start_work(work, &mut events);
         }
         events
+    }
+
+    /// Changes that a mutation brought go to those who wait for them.
+    fn wake_watchers(&mut self, task: &ApplyTask, events: &mut Vec<Event>) {
+        if self.watchers.is_watched(task.gpid)
+            && let Some(changes) = self.apps.changes(task.gpid)
+        {
+            self.watchers.wake(task.gpid, task.mutation.id.decree, changes.newest(), events);
+        }
+    }
+
+    fn remind_watchers(&mut self, now: Now, out: &mut Output) {
+        let core = &self.core;
+        let leads = |gpid| core.replica(gpid).is_some_and(|replica| replica.role() == RoleName::Primary);
+        let mut events = Vec::new();
+        self.watchers.on_time(now.time, leads, &mut events);
+        self.step_all(now, events, out);
     }
 
     fn append(&mut self, out: &mut Output) {

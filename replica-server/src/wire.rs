@@ -19,6 +19,12 @@ pub(crate) fn frame_limit(settings: &Settings) -> usize {
     FRAME_TARGET + 2 * (settings.max_write_bytes + settings.mutation_batch_bytes) + (8 << 20)
 }
 
+/// Calls that one connection may have under way: as many watches as there may be, which last, and some others.
+pub(crate) fn concurrent_streams(settings: &Settings) -> u32 {
+    const OTHERS: usize = 256;
+    u32::try_from(settings.replication.max_watchers + OTHERS).unwrap_or(u32::MAX)
+}
+
 /// What may be under way before the receiver says that it took it; HTTP/2's own 64 KiB would stall every
 /// large frame for a round trip.
 pub(crate) const STREAM_WINDOW: u32 = 4 << 20;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, LearnState, OpenContext,
-    Rejection, ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, Bytes, Change, CheckpointJob, Checkpoints, Decree, LearnState,
+    OpenContext, Rejection, ReplicatedApp,
 };
 
 use crate::request::{self, OVERFLOW, Request};
@@ -25,7 +25,8 @@ impl AppType for CounterType {
     fn open(&self, context: &OpenContext<'_>) -> io::Result<Box<dyn ReplicatedApp>> {
         let (checkpoints, state) = Checkpoints::open(context.folder)?;
         let counters = state.map_or(Ok(Counters::new()), |state| decode(&state))?;
-        Ok(Box::new(CounterApp { counters, applied: checkpoints.durable(), checkpoints }))
+        let (applied, changes) = (checkpoints.durable(), Vec::new());
+        Ok(Box::new(CounterApp { counters, applied, changes, checkpoints }))
     }
 }
 
@@ -35,21 +36,29 @@ pub struct CounterApp {
     counters: Counters,
     /// The last decree whose effect is in `counters`.
     applied: Decree,
+    /// The new values that `applied` brought.
+    changes: Vec<Change>,
     checkpoints: Checkpoints,
 }
 
 impl CounterApp {
-    fn add(&mut self, name: &str, operand: i64) -> AppAnswer {
+    fn add(&mut self, request: &Bytes, name: &str, operand: i64) -> AppAnswer {
+        let value = request::encode_value(self.sum(name, operand)?);
+        self.changes.push(Change { key: request.slice_ref(name.as_bytes()), value: value.clone() });
+        Ok(value)
+    }
+
+    fn sum(&mut self, name: &str, operand: i64) -> Result<i64, Rejection> {
         let overflow = || Rejection {
             code: OVERFLOW,
             message: format!("the counter `{name}` would leave the range of 64 bits"),
         };
         if let Some(value) = self.counters.get_mut(name) {
             *value = value.checked_add(operand).ok_or_else(overflow)?;
-            return Ok(request::encode_value(*value));
+            return Ok(*value);
         }
         self.counters.insert(name.into(), operand);
-        Ok(request::encode_value(operand))
+        Ok(operand)
     }
 }
 
@@ -57,11 +66,16 @@ impl ReplicatedApp for CounterApp {
     fn apply(&mut self, batch: &Batch<'_>) -> Vec<AppAnswer> {
         assert_eq!(batch.decree, self.applied.next(), "decrees come in order, without gaps (S11)");
         self.applied = batch.decree;
-        let answer = |request: &bytes::Bytes| match Request::decode(request)? {
-            Request::Add { name, operand } => self.add(name, operand),
+        self.changes.clear();
+        let answer = |request: &Bytes| match Request::decode(request)? {
+            Request::Add { name, operand } => self.add(request, name, operand),
             Request::Read { .. } => self.read(request),
         };
         batch.requests.iter().map(answer).collect()
+    }
+
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn read(&self, request: &[u8]) -> AppAnswer {

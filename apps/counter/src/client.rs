@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use client::meta::MetaError;
-use client::{App, Cluster, Failure, Outcome};
+use client::{App, Cluster, Decree, Failure, Outcome, Watch, Watched};
 use settings::Settings;
 
 use crate::request::{self, Request};
@@ -59,4 +59,18 @@ impl Counter {
         };
         outcome.and_then(|answer| request::decode_value(&answer))
     }
+
+    /// Watches the counter `name`: every sum that it has, in order, from a decree on; `None`: from now on.
+    #[must_use]
+    pub fn watch(&self, name: &str, from: Option<Decree>) -> Watch {
+        self.app.watch(name.as_bytes(), from)
+    }
+}
+
+/// The sums in what a watch brought, each with its decree.
+pub fn sums(watched: &Watched) -> impl Iterator<Item = (Decree, i64)> + '_ {
+    watched
+        .changes
+        .iter()
+        .filter_map(|(decree, change)| Some((*decree, request::decode_value(&change.value)?)))
 }

@@ -12,4 +12,4 @@ pub mod history;
 pub mod request;
 
 pub use app::{CounterApp, CounterType};
-pub use client::Counter;
+pub use client::{Counter, sums};

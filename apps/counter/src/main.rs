@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use client::Outcome;
 use client::command_line::app::{AppArgs, not_done, not_opened, run, unknown};
-use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, complain, parse, print_line};
+use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, complain, parse, print_for_reader, print_line};
+use client::{Decree, Outcome};
 use counter::bench::{Bench, Plan, Report, SumCheck};
-use counter::{Counter, check, history, request};
+use counter::{Counter, check, history, request, sums};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -41,6 +41,17 @@ enum Command {
     Read {
         #[arg(value_parser = name)]
         name: String,
+    },
+    /// Print every sum that the counter NAME has from now on
+    Watch {
+        #[arg(value_parser = name)]
+        name: String,
+        /// From this decree on, instead of from now on
+        #[arg(long, value_name = "DECREE", value_parser = clap::value_parser!(u64).range(1..=1 << 62))]
+        from: Option<u64>,
+        /// End after so many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
     },
     /// Measure: clients that add 1 to new counters, and read, as fast as they are answered
     Bench {
@@ -91,6 +102,7 @@ async fn carry_out(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Add { name, operand } => tell(&counter.add(&name, operand).await, json),
         Command::Read { name } => tell(&counter.read(&name).await, json),
+        Command::Watch { name, from, count } => watch(&counter, &name, from, count, json).await,
         Command::Bench { clients, seconds, keys, reads, history } => {
             let plan = Plan { clients, span: Duration::from_secs(seconds), keys, reads_percent: reads };
             bench(plan, counter, history.as_deref(), json).await
@@ -128,6 +140,30 @@ fn tell(outcome: &Outcome<i64>, json: bool) -> ExitCode {
         Outcome::Failed(why) => not_done(why),
         Outcome::Unknown => unknown(),
     }
+}
+
+/// A sum alone on each line. Ends when the reader of its output has gone away, too.
+async fn watch(counter: &Counter, name: &str, from: Option<u64>, count: Option<u64>, json: bool) -> ExitCode {
+    let mut watch = counter.watch(name, from.map(Decree));
+    let mut left = count.unwrap_or(u64::MAX);
+    while let Some(watched) = watch.next().await {
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(failure) => return complain(EXIT_NOT_DONE, failure),
+        };
+        for (decree, sum) in sums(&watched) {
+            let line =
+                if json { json!({ "decree": decree.0, "value": sum }).to_string() } else { sum.to_string() };
+            if !print_for_reader(line) {
+                return ExitCode::SUCCESS;
+            }
+            left -= 1;
+            if left == 0 {
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool) -> ExitCode {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use bytes::Bytes;
 pub use checkpoints::Checkpoints;
-pub use words::{AppAnswer, AppInfo, Decree, Gpid, Rejection};
+pub use words::{AppAnswer, AppInfo, Change, Decree, Gpid, Rejection};
 
 /// A single-node service that can be replicated.
 pub trait ReplicatedApp: Send {
@@ -33,6 +33,12 @@ pub trait ReplicatedApp: Send {
     /// request, in their order. A request that makes no sense is answered with a [`Rejection`] and changes
     /// nothing; `batch.requests` can be empty.
     fn apply(&mut self, batch: &Batch<'_>) -> Vec<AppAnswer>;
+
+    /// What the last [`apply`](Self::apply) changed, for clients that watch; called once after each. It depends
+    /// on the state and the batch alone, as answers do. An app that publishes nothing leaves this out.
+    fn take_changes(&mut self) -> Vec<Change> {
+        Vec::new()
+    }
 
     /// Answers a request that changes nothing, from the state as it is.
     fn read(&self, request: &[u8]) -> AppAnswer;

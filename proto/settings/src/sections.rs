@@ -157,6 +157,10 @@ section! {
         prepare_list_tail_bytes: usize = 16 << 20, Number(0, 1024 * MIB);
         /// Mutations in one batch of re-sends, or of a read of the log.
         resend_batch: usize = 128, Number(1, 65_536);
+        /// Bytes of recent changes kept for clients that watch, a partition.
+        watch_history_bytes: usize = 4 << 20, Number(0, 1024 * MIB);
+        /// Watches that a node serves at the same time.
+        max_watchers: usize = 1000, Number(0, 65_536);
         /// With fewer members than this writes are refused.
         mutation_2pc_min_replica_count: usize = 2, Number(1, 7);
         /// A checkpoint is written after this many decrees ...

@@ -19,6 +19,7 @@
 //! | [`MetaToNode`] | meta server | node | §4 |
 
 mod app;
+mod change;
 mod configuration;
 mod envs;
 mod ids;
@@ -30,6 +31,7 @@ mod reply;
 mod time;
 
 pub use app::{AppInfo, AppTerms, RoleName};
+pub use change::{Change, ChangePage, KeyFilter, Watch};
 pub use configuration::{Configuration, IllegalStep};
 pub use envs::{AppEnvs, BadEnv, Denial, Denied, EnvRules, Limit, Throttle};
 pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};

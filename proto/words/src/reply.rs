@@ -72,6 +72,11 @@ pub enum Refusal {
     Throttled,
     /// The app's environment denies such requests (`replica.deny_client_request`).
     Denied,
+    /// Changes can't be watched from the decree that was asked for: what this node has of them begins later.
+    Compacted {
+        /// From where on they can.
+        oldest: Decree,
+    },
 }
 
 impl Refusal {
@@ -92,6 +97,7 @@ impl Refusal {
             Self::DiskFull => "disk_full",
             Self::Throttled => "throttled",
             Self::Denied => "denied",
+            Self::Compacted { .. } => "compacted",
         }
     }
 
@@ -100,7 +106,11 @@ impl Refusal {
     pub fn retry_can_help(&self) -> bool {
         !matches!(
             self,
-            Self::SessionExpired | Self::SequenceOutOfWindow | Self::TooLarge { .. } | Self::Denied
+            Self::SessionExpired
+                | Self::SequenceOutOfWindow
+                | Self::TooLarge { .. }
+                | Self::Denied
+                | Self::Compacted { .. }
         )
     }
 }
@@ -128,6 +138,12 @@ impl fmt::Display for Refusal {
             }
             Self::Throttled => write!(f, "more is written than the app's environment allows; retry later"),
             Self::Denied => write!(f, "the app's environment denies such requests just now"),
+            Self::Compacted { oldest } => {
+                write!(
+                    f,
+                    "the changes asked for are not kept any more; they can be watched from decree {oldest} on"
+                )
+            }
         }
     }
 }

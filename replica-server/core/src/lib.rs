@@ -23,6 +23,7 @@
 //! Nothing here reads a clock, a file, a socket or a random number, and no map iterates in an order that is
 //! not reproducible: the same calls give the same output, to the byte.
 
+mod changes;
 mod disk;
 mod event;
 mod node;
@@ -35,6 +36,7 @@ mod sessions;
 mod settings;
 mod step;
 
+pub use changes::{Changes, Compacted};
 pub use event::{Event, RecoveredApp, WriteAnswer};
 pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};

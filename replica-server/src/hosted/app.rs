@@ -10,7 +10,7 @@ use replica_core::{Sessions, WriteAnswer, apply_mutation};
 use replicated_app::{
     AppAnswer, AppInfo, ApplyMode, CheckpointJob, LearnState, OpenContext, Registry, ReplicatedApp,
 };
-use words::{Decree, Gpid, Mutation, MutationId};
+use words::{Change, Decree, Gpid, Mutation, MutationId};
 
 use super::folder;
 use super::framework;
@@ -70,15 +70,15 @@ impl HostedApp {
         &self.generation
     }
 
-    /// Applies the next committed mutation.
+    /// Applies the next committed mutation; with what the app publishes of that.
     ///
     /// # Panics
     /// If it is not the next one (S11), or if the app panics.
-    pub(crate) fn apply(&mut self, mutation: &Mutation) -> Vec<WriteAnswer> {
+    pub(crate) fn apply(&mut self, mutation: &Mutation) -> (Vec<WriteAnswer>, Vec<Change>) {
         assert_eq!(mutation.id.decree, self.applied.decree.next(), "decrees are applied in order (S11)");
         let answers = apply_mutation(self.app.as_mut(), &mut self.sessions, mutation);
         self.applied = mutation.id;
-        answers
+        (answers, self.app.take_changes())
     }
 
     /// Reads from the state as it is; with the decree that it is at.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use replica_core::{ApplyTask, Event, RecoveredApp};
+use replica_core::{ApplyTask, Changes, Event, RecoveredApp};
 use replicated_app::AppInfo;
 use words::{Decree, Gpid, MutationId, Refusal, Reply, Signature};
 
@@ -45,6 +45,8 @@ pub(crate) struct Apps {
     workers: Workers,
     slots: BTreeMap<Gpid, Slot>,
     last_generation: u64,
+    /// Bytes of recent changes that are kept of each app.
+    history: usize,
 }
 
 /// The place of one replica's app.
@@ -53,6 +55,8 @@ struct Slot {
     folder: ReplicaFolder,
     /// `None` while it is being made, and once it failed.
     app: Option<HostedApp>,
+    /// What `app` published since it was opened.
+    changes: Changes,
     /// The generation of `app`, or the one being made; reports about another one are late.
     generation: u64,
     checkpoint: Checkpoint,
@@ -104,6 +108,7 @@ impl Apps {
         registry: SharedRegistry,
         offers: Arc<Offers>,
         workers: Workers,
+        history: usize,
     ) -> io::Result<Self> {
         let replicas = data.join("replicas");
         std::fs::create_dir_all(&replicas)?;
@@ -111,16 +116,17 @@ impl Apps {
         // What an earlier life set aside must be so for good before it is deleted.
         durable::sync_folder(&replicas)?;
         folder::remove_set_aside(&replicas);
-        Ok(Self { replicas, registry, offers, workers, slots: BTreeMap::new(), last_generation: 0 })
+        Ok(Self { replicas, registry, offers, workers, slots: BTreeMap::new(), last_generation: 0, history })
     }
 
     /// Opens the apps of replicas that are noted as being here. Several at a time: to open one is mostly to wait for
     /// the disk to sync its folders, and a file system syncs many at the cost of one.
     pub(crate) fn recover(&mut self, noted: &[(Gpid, &AppInfo)]) -> Vec<RecoveredApp> {
         let (replicas, registry, next) = (&self.replicas, &self.registry, AtomicUsize::new(0));
+        let history = self.history;
         let open_some = || {
             let mine = iter::from_fn(|| noted.get(next.fetch_add(1, Ordering::Relaxed)));
-            mine.map(|&(gpid, info)| Slot::open(replicas, registry, gpid, info)).collect::<Vec<_>>()
+            mine.map(|&(gpid, info)| Slot::open(replicas, registry, gpid, info, history)).collect::<Vec<_>>()
         };
         let opened: Vec<(Slot, RecoveredApp)> = thread::scope(|scope| {
             let threads: Vec<_> = (0..OPENERS.min(noted.len())).map(|_| scope.spawn(open_some)).collect();
@@ -143,7 +149,10 @@ impl Apps {
         let Some(app) = &mut slot.app else { return no_app(gpid) };
         match catch_unwind(AssertUnwindSafe(|| app.apply(&task.mutation))) {
             Ok(_) if app.failure().is_some() => slot.give_up(gpid),
-            Ok(answers) => Event::Applied { gpid, decree: task.mutation.id.decree, answers },
+            Ok((answers, changes)) => {
+                slot.changes.push(task.mutation.id.decree, changes);
+                Event::Applied { gpid, decree: task.mutation.id.decree, answers }
+            }
             Err(_) => {
                 // What the app's memory is worth now, nobody knows; other partitions go on.
                 slot.app = None;
@@ -163,6 +172,11 @@ impl Apps {
             return Reply::Refused(Refusal::UnknownPartition);
         }
         read.map_or(Reply::Unknown, |(decree, answer)| Reply::Done { decree, answer })
+    }
+
+    /// The recent changes of an app, if it is there.
+    pub(crate) fn changes(&self, gpid: Gpid) -> Option<&Changes> {
+        self.slots.get(&gpid).filter(|slot| slot.app.is_some()).map(|slot| &slot.changes)
     }
 
     /// Makes an empty app.
@@ -233,7 +247,7 @@ impl Apps {
                 if let Some(slot) = self.slots.get_mut(&gpid).filter(|slot| slot.generation == generation) {
                     let result = result.and_then(|app| {
                         slot.folder.make_current(generation)?;
-                        slot.app = Some(app);
+                        slot.host(app, self.history);
                         Ok(())
                     });
                     events.push(Event::Created { gpid, result });
@@ -296,7 +310,7 @@ impl Apps {
             events.push(Event::ReplicaFailed { gpid, reason: format!("installing a checkpoint: {error}") });
             return Err(error);
         }
-        let old = slot.app.replace(app);
+        let old = slot.host(app, self.history);
         slot.generation = generation;
         tracing::info!(%gpid, %checkpoint, "a learned checkpoint took the app's place");
         let was_running = std::mem::take(&mut slot.checkpoint.running);
@@ -330,6 +344,7 @@ impl Slot {
             info,
             folder,
             app: None,
+            changes: Changes::after(Decree::ZERO, 0),
             generation,
             checkpoint: Checkpoint::default(),
             offers_wanted: Vec::new(),
@@ -338,7 +353,13 @@ impl Slot {
     }
 
     /// Opens the app of a replica, as it is found.
-    fn open(replicas: &Path, registry: &SharedRegistry, gpid: Gpid, info: &AppInfo) -> (Self, RecoveredApp) {
+    fn open(
+        replicas: &Path,
+        registry: &SharedRegistry,
+        gpid: Gpid,
+        info: &AppInfo,
+        history: usize,
+    ) -> (Self, RecoveredApp) {
         let folder = ReplicaFolder::new(replicas, gpid);
         let current = folder.settle();
         if current.is_ok() {
@@ -351,7 +372,7 @@ impl Slot {
         let durable = match opened {
             Ok(app) => {
                 let durable = app.durable();
-                slot.app = Some(app);
+                slot.host(app, history);
                 Ok(durable)
             }
             Err(error) => {
@@ -368,6 +389,12 @@ impl Slot {
         let reason = app.as_ref().and_then(|app| app.failure()).unwrap_or("it has no app").to_owned();
         tracing::error!(%gpid, reason, "the replica is given up, and to be learned afresh");
         Event::ReplicaFailed { gpid, reason }
+    }
+
+    /// An app in the place of the one before, which is returned. What it publishes begins anew.
+    fn host(&mut self, app: HostedApp, history: usize) -> Option<HostedApp> {
+        self.changes = Changes::after(app.applied().decree, history);
+        self.app.replace(app)
     }
 
     /// Notes a fetch, in the place of an older one.

@@ -46,7 +46,7 @@ impl Node {
         let workers = Workers::new(Handle::current(), sender);
         let registry = Arc::new(Registry::new().with(CounterType));
         let offers = Arc::new(Offers::new(Life(1)));
-        let apps = Apps::new(folder.as_ref(), registry, Arc::clone(&offers), workers).unwrap();
+        let apps = Apps::new(folder.as_ref(), registry, Arc::clone(&offers), workers, 1 << 20).unwrap();
         Self { apps, offers, reports: mailbox.reports }
     }
 

@@ -14,6 +14,7 @@
 //! | `subject`, `tally_app` | what the cluster hosts: an app, its model, its requests; the one built in |
 //! | `home`, `witness` | where an app keeps its files; who watches what it does |
 //! | `clients`, `operation`, `history` | operations, their retries and outcomes; V1 to V4 by their decrees |
+//! | `watching` | what apps publish, and a watcher that sees it (V5) |
 //! | `search`, `picture` | V1 again, by a search that knows no decrees; what contradicts what, drawn |
 //! | `invariants`, `states`, `shadow` | S1 to S12; what is durable, kept apart from the code under test |
 //! | `bounds`, `log_bounds` | what nodes hold in memory and on disk stays bounded (L2) |
@@ -64,6 +65,7 @@ mod subject;
 mod tally_app;
 mod trace;
 mod violation;
+mod watching;
 mod witness;
 mod work;
 mod world;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use replica_core::{ApplyTask, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
+use replica_core::{ApplyTask, Changes, Event, LogSequence, NodeCore, ReadTask, Sessions, Token, Work};
 use replica_log::{Crash, MemoryFolder, PrepareLog};
 use replicated_app::ReplicatedApp;
 use tempfile::TempDir;
@@ -20,6 +20,7 @@ use crate::shadow::{self, Effect, Shadow};
 use crate::sometimes::{Sometimes, Tally};
 use crate::subject::AnySubject;
 use crate::violation::{Checked, Violation, check};
+use crate::watching::HISTORY;
 use crate::witness::{OpId, Witness};
 
 /// A machine of the cluster.
@@ -219,6 +220,8 @@ pub(crate) struct Hosted {
     pub(crate) app: Witness,
     pub(crate) sessions: Sessions,
     pub(crate) applied: MutationId,
+    /// What its app published since it was opened.
+    pub(crate) changes: Changes,
     /// Tells it from an earlier app of the same partition: work that was begun for that one is void.
     pub(crate) incarnation: u64,
 }
@@ -291,7 +294,9 @@ impl Process {
         self.failed.remove(&gpid);
         self.last_incarnation += 1;
         let (app, sessions, applied) = hosted;
-        self.apps.insert(gpid, Hosted { app, sessions, applied, incarnation: self.last_incarnation });
+        let changes = Changes::after(applied.decree, HISTORY);
+        let incarnation = self.last_incarnation;
+        self.apps.insert(gpid, Hosted { app, sessions, applied, changes, incarnation });
     }
 
     /// A client's request came in: the number under which its answer will come.

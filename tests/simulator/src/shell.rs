@@ -109,6 +109,7 @@ impl World<'_> {
             trace!(self, "operator", "{gpid} has lost {from} and all after it");
             self.tally.note(Sometimes::LossCost);
             self.history.lose(gpid, from);
+            self.watching.lose(gpid, from);
         }
         Ok(())
     }
@@ -271,6 +272,7 @@ impl World<'_> {
         })?;
         let answers = apply_mutation(&mut hosted.app, &mut hosted.sessions, mutation);
         hosted.applied = mutation.id;
+        let changes = hosted.app.take_changes();
         if retried(mutation, &answers) {
             self.tally.note(Sometimes::RetryAnswered);
         }
@@ -279,7 +281,9 @@ impl World<'_> {
         // Who had what was given up applies it once more when it starts; that is history.
         if !self.truth.is_given_up(*gpid, mutation.id) {
             self.history.on_applied(node, (*gpid, decree), hosted.app.timestamp_us(), &acts)?;
+            self.watching.on_applied(node, *gpid, decree, &changes)?;
         }
+        hosted.changes.push(decree, changes);
         let applied = self.truth.on_applied(node, *gpid, hosted);
         applied.map_err(|violation| naming(violation, self.subject, &acts))?;
         if self.strikes(index, Ill::ApplyPanics, 50) {
@@ -327,7 +331,9 @@ impl World<'_> {
     fn read(&mut self, index: usize, task: &ReadTask) -> Checked {
         let node = self.machines[index].disk.node;
         self.check_not_lost(node, task.gpid)?;
-        let Some(process) = &mut self.machines[index].process else { return Ok(()) };
+        let machine = &mut self.machines[index];
+        let now = machine.clock.now(self.now).time;
+        let Some(process) = &mut machine.process else { return Ok(()) };
         let Some(hosted) = process.apps.get_mut(&task.gpid) else {
             if process.failed.contains(&task.gpid) {
                 self.answer(index, task.token, Reply::Refused(Refusal::UnknownPartition));
@@ -339,6 +345,10 @@ impl World<'_> {
         let decree = hosted.applied.decree;
         let reply = Reply::Done { decree, answer: hosted.app.read(&task.request) };
         self.history.on_read(node, task.gpid, decree, &hosted.app.take_acts())?;
+        // A node that stood still between the two may be no primary any more; a watcher asks elsewhere by then.
+        if process.core.replica(task.gpid).is_some_and(|replica| replica.can_read(now)) {
+            self.watching.on_read(node, task.gpid, &hosted.changes, &mut self.tally)?;
+        }
         self.answer(index, task.token, reply);
         Ok(())
     }

@@ -128,6 +128,8 @@ sometimes! {
     NodeForgotten: "a node that was gone was forgotten",
     Balanced: "a cluster was spread evenly at the end",
     MachineGone: "a machine was taken away for good",
+    WatchMoved: "a watcher was told more by another primary",
+    WatchCompacted: "a watcher had fallen behind what is kept",
     StaleLife: "a message for an earlier life was dropped",
 }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use replicated_app::{
-    AppAnswer, ApplyMode, Batch, CheckpointJob, Decree, LearnState, Rejection, ReplicatedApp,
+    AppAnswer, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, Rejection, ReplicatedApp,
 };
 
 use crate::home::Shelf;
@@ -127,6 +127,8 @@ impl State {
 #[derive(Debug)]
 struct TallyApp {
     state: State,
+    /// The sums that the last batch changed.
+    changes: Vec<Change>,
     shelf: Shelf,
 }
 
@@ -137,7 +139,7 @@ impl TallyApp {
             (Decree::ZERO, _) => State::default(),
             (_, state) => State::decode(&state).ok_or(io::ErrorKind::InvalidData)?,
         };
-        Ok(Self { state, shelf: shelf.clone() })
+        Ok(Self { state, changes: Vec::new(), shelf: shelf.clone() })
     }
 }
 
@@ -151,11 +153,17 @@ impl ReplicatedApp for TallyApp {
         let answer = |request: &Bytes| match Request::decode(request) {
             Some(Request::Add { key, amount }) => {
                 self.state.mix(u64::from(key) << 32 ^ amount.cast_unsigned());
-                Ok(add(&mut self.state.sums, key, amount))
+                let sum = add(&mut self.state.sums, key, amount);
+                self.changes.push(Change { key: vec![key].into(), value: sum.clone() });
+                Ok(sum)
             }
             Some(Request::Read { .. }) | None => Err(refusal("this is not an addition")),
         };
         batch.requests.iter().map(answer).collect()
+    }
+
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn read(&self, request: &[u8]) -> AppAnswer {

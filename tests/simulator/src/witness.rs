@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use replicated_app::{AppAnswer, ApplyMode, Batch, CheckpointJob, Decree, LearnState, ReplicatedApp};
+use replicated_app::{AppAnswer, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, ReplicatedApp};
 
 /// Names one operation of one client, once in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,10 @@ impl ReplicatedApp for Witness {
             acts.push(Act { op: untagged(bytes).0, is_read: false, request, answer: answer.clone() });
         }
         answers
+    }
+
+    fn take_changes(&mut self) -> Vec<Change> {
+        self.app.take_changes()
     }
 
     fn read(&self, bytes: &[u8]) -> AppAnswer {

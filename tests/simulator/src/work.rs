@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use replica_core::{Event, Work};
+use replica_core::{Changes, Event, Work};
 use replicated_app::{ApplyMode, CheckpointJob, ReplicatedApp};
 use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
 
@@ -14,6 +14,7 @@ use crate::machine::{Beside, Folder, Offer};
 use crate::scenario::Failure;
 use crate::sometimes::{Sometimes, Tally};
 use crate::violation::{Checked, Violation, check};
+use crate::watching::HISTORY;
 use crate::world::{Happening, World, trace};
 
 /// Work under way.
@@ -366,6 +367,7 @@ impl World<'_> {
             return Err(Violation { rule: "S12", what });
         };
         (hosted.sessions, hosted.applied) = (sessions, checkpoint);
+        hosted.changes = Changes::after(checkpoint.decree, HISTORY);
         self.truth.on_installed(node, gpid, hosted, "took over a checkpoint")?;
         let durable = hosted.app.last_durable_decree();
         check(durable == checkpoint.decree, "S11", || {

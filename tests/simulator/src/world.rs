@@ -25,6 +25,7 @@ use crate::sometimes::Tally;
 use crate::subject::AnySubject;
 use crate::trace::Trace;
 use crate::violation::Checked;
+use crate::watching::Watching;
 use crate::witness::OpId;
 use crate::work::Job;
 
@@ -52,6 +53,7 @@ pub(crate) struct World<'a> {
     pub(crate) running: BTreeMap<OpId, Running>,
     pub(crate) subject: &'a dyn AnySubject,
     pub(crate) history: History<'a>,
+    pub(crate) watching: Watching,
     pub(crate) truth: Truth,
     pub(crate) ending: Ending,
     pub(crate) trace: &'a mut Trace,
@@ -211,6 +213,7 @@ impl<'a> World<'a> {
             running: BTreeMap::new(),
             subject,
             history: History::new(subject),
+            watching: Watching::default(),
             truth: Truth::new(&gpids),
             ending: Ending::new(&gpids),
             tally: Tally::default(),

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use words::{
-    AppId, AppInfo, Ballot, Configuration, Decree, NodeAddress, NodeId, Refusal, Reply, Write, WriteKind,
+    AppId, AppInfo, Ballot, ChangePage, Configuration, Decree, NodeAddress, NodeId, Refusal, Reply, Watch,
+    Write, WriteKind,
 };
 
 /// What a server does with an operation.
@@ -23,6 +24,8 @@ pub(crate) enum Action {
 }
 
 type Script = Box<dyn FnMut(&Operation) -> Action + Send>;
+/// What a watch brings before it breaks off; or, after a last `None`, falls silent.
+type WatchScript = Box<dyn FnMut(&Watch) -> Vec<Option<Result<ChangePage, Refusal>>> + Send>;
 type Replies = ReceiverStream<Result<pb::ReplyFrame, Status>>;
 
 /// One replica server.
@@ -33,6 +36,7 @@ pub(crate) struct Node {
     script: Arc<Mutex<Script>>,
     seen: Arc<Mutex<Vec<Operation>>>,
     frames: Arc<Mutex<usize>>,
+    watches: Arc<Mutex<WatchScript>>,
 }
 
 impl Node {
@@ -44,6 +48,7 @@ impl Node {
             script: Arc::new(Mutex::new(Box::new(script))),
             seen: Arc::default(),
             frames: Arc::default(),
+            watches: Arc::new(Mutex::new(Box::new(|_| vec![]))),
         };
         let server = tonic::transport::Server::builder().add_service(ReplicaServer::new(node.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -55,6 +60,14 @@ impl Node {
         let node = Self::start(id, |_| Action::Silence).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap().to_string(), ..node }
+    }
+
+    /// From now on watches are served so.
+    pub(crate) fn watched(
+        &self,
+        script: impl FnMut(&Watch) -> Vec<Option<Result<ChangePage, Refusal>>> + Send + 'static,
+    ) {
+        *self.watches.lock().unwrap() = Box::new(script);
     }
 
     /// The operations that reached it, without the openings of sessions.
@@ -152,6 +165,23 @@ impl Replica for Node {
                 };
                 if replies.send(Ok(answer)).await.is_err() {
                     return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+
+    type WatchStream = ReceiverStream<Result<pb::WatchReply, Status>>;
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let watch = Watch::try_from(request.into_inner()).unwrap();
+        let told = (self.watches.lock().unwrap())(&watch);
+        let (frames, outgoing) = mpsc::channel(16);
+        tokio::spawn(async move {
+            for told in told {
+                match told {
+                    Some(told) => drop(frames.send(Ok(told.into())).await),
+                    None => frames.closed().await,
                 }
             }
         });

@@ -1,12 +1,10 @@
-//! The client library against servers that refuse, break off and fall silent: whatever happens, an operation
-//! ends as done, as surely not done, or as unknown, and the word is right (§8.3).
-
-mod fake;
+//! Whatever happens, an operation ends as done, as surely not done, or as unknown, and the word is right (§8.3).
 
 use bytes::Bytes;
 use client::{Failure, Outcome};
-use fake::{Action, FakeMeta, Node, done, refused, with_sessions, write};
 use words::{Ballot, Decree, NodeId, Refusal, Rejection, Reply, SessionStamp};
+
+use crate::fake::{Action, FakeMeta, Node, done, refused, with_sessions, write};
 
 const REQUEST: Bytes = Bytes::from_static(b"request");
 /// Long enough that a test which needs it has failed.
