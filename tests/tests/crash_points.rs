@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forgetful::{Point, Recorder, can_mount, report, report_left_out};
+use kv::request::{Condition, Read};
 use replica_log::{Damage, Opened, Options, PrepareLog, RealFolder};
-use replicated_app::{ApplyMode, Checkpoints, Decree, LearnState};
+use replicated_app::{
+    AppType, ApplyMode, Batch, Checkpoints, Decree, LearnState, OpenContext, ReplicatedApp,
+};
 use words::{AppId, AppInfo, Ballot, Gpid, Mutation, MutationId, Record, Write, WriteKind};
 
 const GPID: Gpid = Gpid::new(1, 0);
@@ -194,4 +197,65 @@ fn what_a_checkpoint_promised_holds() {
     report(test, run.check_each_point(check_checkpoints), run.check_each_restart(restart, check_checkpoints));
     let (noticed, unnoticed) = run.check_without_each_sync(check_checkpoints);
     report_left_out(test, noticed, &unnoticed);
+}
+
+/// A kv app at the decree that its one key holds.
+fn open_kv(folder: &Path) -> Box<dyn ReplicatedApp> {
+    let app = &AppInfo { id: AppId(1), name: "kv.test".into(), app_type: "kv".into(), ..AppInfo::default() };
+    kv::KvType::default().open(&OpenContext { gpid: GPID, app, folder }).expect("it opens")
+}
+
+fn apply_to_kv(app: &mut dyn ReplicatedApp, decree: u64) {
+    let (value, condition) = (decree.to_string(), Condition::None);
+    let put = kv::request::Write::Put { key: b"k", value: value.as_bytes(), condition, ttl_us: 0 };
+    app.apply(&Batch { decree: Decree(decree), timestamp_us: decree, requests: &[put.encode()] });
+}
+
+fn check_kv(folder: &Path, point: &Point<'_, u64>) {
+    let Some(&promised) = point.promised else { return };
+    let app = open_kv(&folder.join("app"));
+    let durable = app.last_durable_decree().0;
+    assert!(
+        durable == promised || Some(&durable) == point.next,
+        "{durable}, not {promised} or {:?}",
+        point.next
+    );
+    let state = app.read(&Read::Get { key: b"k" }.encode()).expect("an answer");
+    let value = kv::State::decode(&state).expect("a state").value.map(|value| value.bytes);
+    assert_eq!(value, (durable > 0).then(|| durable.to_string().into()));
+}
+
+#[test]
+fn what_kv_called_durable_is_there() {
+    let test = "crash_points::what_kv_called_durable_is_there";
+    if !can_mount(test) {
+        return;
+    }
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let mut other = open_kv(elsewhere.path());
+    (1..=3).for_each(|decree| apply_to_kv(&mut *other, decree));
+    other.sync_checkpoint().expect("a checkpoint");
+    let learned = other.get_checkpoint().expect("it is there");
+
+    let mut recorder = Recorder::start();
+    let mut app = open_kv(&folder_for_app(&recorder));
+    recorder.promise(0);
+    for decree in 1..=4 {
+        apply_to_kv(&mut *app, decree);
+        if decree % 2 == 0 {
+            app.sync_checkpoint().expect("a checkpoint");
+            recorder.promise(decree);
+        }
+    }
+    // Afresh, from a replica that is behind.
+    app.apply_checkpoint(ApplyMode::Learn, &learned).expect("a checkpoint");
+    recorder.promise(3);
+    drop(app);
+    let mut app = open_kv(&folder_for_app(&recorder));
+    apply_to_kv(&mut *app, 4);
+    app.sync_checkpoint().expect("a checkpoint");
+    recorder.promise(4);
+    drop(app);
+    let run = recorder.finish().with_a_journal();
+    report(test, run.check_each_point(check_kv), 0);
 }

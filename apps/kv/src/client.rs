@@ -7,13 +7,16 @@ use bytes::Bytes;
 use client::meta::MetaError;
 use client::{App, Cluster, Failure, Outcome, partition_of};
 use replicated_app::Rejection;
+use tokio::task::JoinSet;
 
 use crate::answer::{Change, Decided, Page, Remaining, ScanEntry, State, decided_value, decode_versions};
 use crate::request::{Condition, MALFORMED, Read, Write, check_key, check_value};
 
 const APP_TYPE: &str = "kv";
-/// Entries of one partition that a scan asks for at once.
+/// Entries of one partition that a scan asks for at once, if nobody says that it wants fewer.
 const PAGE_ENTRIES: u32 = 256;
+/// So many more than its share a scan asks each partition for: they are not spread that evenly.
+const MORE_THAN_SHARE: u32 = 4;
 
 /// The keys and values of one app. Clones share connections; calls may run concurrently.
 #[derive(Clone, Debug)]
@@ -148,7 +151,8 @@ impl Kv {
     pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Scan {
         let begin = || Part { found: VecDeque::new(), next: Some(Bytes::copy_from_slice(from)) };
         let parts = (0..self.app.info().partition_count).map(|_| begin()).collect();
-        Scan { app: self.app.clone(), to: to.map(Bytes::copy_from_slice), parts }
+        let to = to.map(Bytes::copy_from_slice);
+        Scan { app: self.app.clone(), to, page_entries: PAGE_ENTRIES, parts }
     }
 
     async fn write(&self, key: &[u8], checked: Result<(), Rejection>, write: &Write<'_>) -> Outcome<Bytes> {
@@ -164,6 +168,7 @@ impl Kv {
 pub struct Scan {
     app: App,
     to: Option<Bytes>,
+    page_entries: u32,
     /// By partition.
     parts: Vec<Part>,
 }
@@ -178,33 +183,58 @@ struct Part {
 }
 
 impl Scan {
+    /// The same, of which the caller wants about so many entries: no more are fetched ahead than that takes.
+    #[must_use]
+    pub fn expecting(self, entries: u32) -> Self {
+        let share = entries / self.app.info().partition_count;
+        Self {
+            page_entries: share.saturating_mul(2).saturating_add(MORE_THAN_SHARE).min(PAGE_ENTRIES),
+            ..self
+        }
+    }
+
     /// The next key with its value; `None`: that was all.
     ///
     /// # Errors
     /// Why a partition can't be read.
     pub async fn next(&mut self) -> Result<Option<ScanEntry>, Failure> {
-        for partition in 0..self.parts.len() {
-            while self.parts[partition].found.is_empty()
-                && let Some(next) = self.parts[partition].next.take()
-            {
-                let page = self.page(partition, &next).await?;
-                self.parts[partition] = Part { found: page.entries.into(), next: page.next };
-            }
-        }
+        self.fetch().await?;
         let first = self.parts.iter_mut().filter(|part| !part.found.is_empty());
         let first = first.min_by(|one, other| one.found[0].key.cmp(&other.found[0].key));
         Ok(first.and_then(|part| part.found.pop_front()))
     }
 
-    async fn page(&self, partition: usize, from: &[u8]) -> Result<Page, Failure> {
-        let partition = u32::try_from(partition).expect("there are as many as a u32 says");
-        let read = Read::Scan { limit: PAGE_ENTRIES, from, to: self.to.as_deref() }.encode();
-        let page = page_of(self.app.read_partition(partition, read.clone()).await)?;
-        if page.entries.iter().all(|entry| entry.value.expires_us.is_none()) {
-            return Ok(page);
+    /// Asks all partitions of which nothing is left for more, at the same time, until each has something or nothing
+    /// more to give.
+    async fn fetch(&mut self) -> Result<(), Failure> {
+        loop {
+            let mut pages = JoinSet::new();
+            for (number, part) in (0..).zip(&mut self.parts).filter(|(_, part)| part.found.is_empty()) {
+                if let Some(from) = part.next.take() {
+                    let read = Read::Scan { limit: self.page_entries, from: &from, to: self.to.as_deref() };
+                    pages.spawn(page(self.app.clone(), number, read.encode()));
+                }
+            }
+            if pages.is_empty() {
+                return Ok(());
+            }
+            while let Some(page) = pages.join_next().await {
+                let (number, page) = page.expect("no page's task panics, or is stopped");
+                let page = page?;
+                self.parts[number as usize] = Part { found: page.entries.into(), next: page.next };
+            }
         }
-        page_of(self.app.read_partition_as_write(partition, read).await)
     }
+}
+
+/// A page of one partition. If there is a value that can expire, with the time of now.
+async fn page(app: App, partition: u32, read: Bytes) -> (u32, Result<Page, Failure>) {
+    let page = page_of(app.read_partition(partition, read.clone()).await);
+    let expires = |page: &Page| page.entries.iter().any(|entry| entry.value.expires_us.is_some());
+    if page.as_ref().is_ok_and(expires) {
+        return (partition, page_of(app.read_partition_as_write(partition, read).await));
+    }
+    (partition, page)
 }
 
 fn page_of(outcome: Outcome<Bytes>) -> Result<Page, Failure> {

@@ -3,10 +3,11 @@
 //!
 //! * [`KvType`] is what a replica server registers.
 //! * [`Kv`] is what a caller uses.
-//! * The binary `kv` is the command line.
+//! * The binary `kv` is the command line; it also measures ([`mod@bench`]).
 
 mod answer;
 mod app;
+pub mod bench;
 mod checkpoints;
 mod client;
 mod fields;

@@ -25,7 +25,7 @@ use crate::rows::{self, Position};
 /// What is changed in memory before it is written to a file.
 const BUFFER_BYTES: usize = 32 << 20;
 /// While a checkpoint waits for its files, changes stay in memory, up to this; then the checkpoint has to fail.
-const MOST_BUFFERED_BYTES: usize = 16 * BUFFER_BYTES;
+const MOST_BUFFERED_BYTES: usize = 8 * BUFFER_BYTES;
 /// Buffers on their way to the disk; when there are as many, writers wait.
 const MOST_BUFFERS: i32 = 4;
 /// A checkpoint whose files are not written within this fails.

@@ -197,7 +197,7 @@ async fn scan(kv: &Kv, range: &[u8], limit: u64, form: Form) -> ExitCode {
         Some(at) => (&range[..at], Some(range[at + 2..].to_vec()).filter(|to| !to.is_empty())),
         None => (range, behind_prefix(range)),
     };
-    let mut scan = kv.scan(from, to.as_deref());
+    let mut scan = kv.scan(from, to.as_deref()).expecting(u32::try_from(limit).unwrap_or(u32::MAX));
     let mut found = 0;
     while found < limit {
         match scan.next().await {

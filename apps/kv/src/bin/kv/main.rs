@@ -1,5 +1,6 @@
 //! `kv`: keys and values from the command line.
 
+mod bench;
 mod commands;
 mod printed;
 mod shell;
@@ -34,6 +35,8 @@ enum What {
     Command(Command),
     /// A prompt at which these commands can be typed, without `kv` before them
     Shell,
+    /// Measure: YCSB's core workloads, on records that are loaded first
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ async fn carry_out(cli: Cli) -> ExitCode {
     match cli.what {
         What::Command(command) => command.carry_out(&kv, form).await,
         What::Shell => shell::run(&kv, form).await,
+        What::Bench(arguments) => bench::run(arguments, kv, form).await,
     }
 }
 
