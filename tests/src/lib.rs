@@ -22,7 +22,7 @@ pub use dice::Dice;
 pub use load::{Load, Summary};
 pub use netns::{Harm, Network, Wound};
 pub use ports::free_ports;
-pub use process::{Answer, Process, run};
+pub use process::{Answer, Process, cpu_time, run};
 pub use proxy::{Pace, SlowLink};
 pub use python::{python, python_programs};
 pub use small_disk::SmallDisk;

@@ -40,12 +40,7 @@ impl Process {
     /// If the system doesn't say.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("of a running process");
-        // After its name, which can have anything in it: state is field 3, user and system time 14 and 15, in
-        // hundredths of a second whatever the kernel's own clock does.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let hundredths: u64 = fields[11..13].iter().map(|it| it.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(hundredths * 10)
+        cpu_time(self.id())
     }
 
     /// Bytes of memory that it holds.
@@ -99,6 +94,20 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a process has used of the processors so far.
+///
+/// # Panics
+/// If the system doesn't say.
+#[must_use]
+pub fn cpu_time(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("of a running process");
+    // After its name, which can have anything in it: state is field 3, user and system time 14 and 15, in
+    // hundredths of a second whatever the kernel's own clock does.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let hundredths: u64 = fields[11..13].iter().map(|it| it.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(hundredths * 10)
 }
 
 /// What a command that ended had to say.

@@ -37,7 +37,7 @@ pub(crate) async fn serve(port: u16) -> Result<(), Box<dyn std::error::Error>> {
 /// The server, in a process of its own.
 pub(crate) struct Echo {
     port: u16,
-    _process: Process,
+    process: Process,
 }
 
 impl Echo {
@@ -46,9 +46,13 @@ impl Echo {
         let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
         command.args(["echo-server", "--port", &port.to_string()]);
         let process = Process::start("echo", command, std::path::Path::new("/dev/null"));
-        let echo = Self { port, _process: process };
+        let echo = Self { port, process };
         runtime.block_on(async { drop(echo.channel().await) });
         echo
+    }
+
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.process.cpu_time()
     }
 
     async fn channel(&self) -> Channel {

@@ -72,6 +72,10 @@ impl Etcd {
         self.members.remove(&member);
     }
 
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.members.values().map(Process::cpu_time).sum()
+    }
+
     fn address(&self, member: u16) -> String {
         format!("http://127.0.0.1:{}", self.port + member)
     }

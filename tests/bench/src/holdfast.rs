@@ -1,5 +1,7 @@
 //! Our cluster: one meta server and three replica servers, each a process, with the settings that ship.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use client::{App, Outcome};
 use counter::request::Request;
@@ -31,6 +33,10 @@ impl Holdfast {
         let cluster = client::Cluster::connect(&self.0.settings()).expect("an address");
         let app = App::open(&cluster, APP).await.expect("the app is there");
         (0..count).map(|_| Caller(app.clone())).collect()
+    }
+
+    pub(crate) fn cpu_time(&self) -> Duration {
+        METAS[..1].iter().copied().chain(REPLICAS).map(|name| self.0.cpu_time(name)).sum()
     }
 
     /// The server that is primary of the first partition.

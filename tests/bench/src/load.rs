@@ -21,6 +21,8 @@ pub(crate) struct Measured {
     pub(crate) ops_per_s: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+    /// What one operation took of the processors, in microseconds: the load and all servers together.
+    pub(crate) cpu_us: f64,
     pub(crate) errors: u64,
     pub(crate) first_error: Option<String>,
 }
@@ -33,8 +35,13 @@ struct Seen {
     first_error: Option<String>,
 }
 
-/// Runs a load for `span`, after a warm-up that does not count.
-pub(crate) async fn run(clients: Vec<Client>, cell: Cell, span: Duration) -> Measured {
+/// Runs a load for `span`, after a warm-up that does not count. `cpu_time` is what everybody has used so far.
+pub(crate) async fn run(
+    clients: Vec<Client>,
+    cell: Cell,
+    span: Duration,
+    cpu_time: impl Fn() -> Duration,
+) -> Measured {
     let value = Bytes::from(vec![0x5a; cell.bytes]);
     let clients = if cell.mix.reads_percent() > 0 { fill(clients, &value).await } else { clients };
     let counts = Instant::now() + WARM_UP.min(span);
@@ -43,6 +50,10 @@ pub(crate) async fn run(clients: Vec<Client>, cell: Cell, span: Duration) -> Mea
         .into_iter()
         .map(|client| tokio::spawn(closed_loop(client, cell, value.clone(), counts, end)))
         .collect();
+    tokio::time::sleep_until(counts.into()).await;
+    let cpu_before = cpu_time();
+    tokio::time::sleep_until(end.into()).await;
+    let cpu = cpu_time() - cpu_before;
     let mut all = Seen::default();
     for one in loops {
         let seen = one.await.expect("a client never panics");
@@ -50,7 +61,7 @@ pub(crate) async fn run(clients: Vec<Client>, cell: Cell, span: Duration) -> Mea
         all.errors += seen.errors;
         all.first_error = all.first_error.take().or(seen.first_error);
     }
-    all.judge(span)
+    all.judge(span, cpu)
 }
 
 /// Writes every key once, so that every read finds a value of that size.
@@ -109,7 +120,7 @@ impl Seen {
         }
     }
 
-    fn judge(mut self, span: Duration) -> Measured {
+    fn judge(mut self, span: Duration, cpu: Duration) -> Measured {
         self.latencies_us.sort_unstable();
         let at = |quantile: f64| {
             let index = (self.latencies_us.len() as f64 * quantile) as usize;
@@ -119,6 +130,7 @@ impl Seen {
             ops_per_s: self.latencies_us.len() as f64 / span.as_secs_f64(),
             p50_ms: at(0.5),
             p99_ms: at(0.99),
+            cpu_us: cpu.as_secs_f64() * 1e6 / self.latencies_us.len() as f64,
             errors: self.errors,
             first_error: self.first_error,
         }

@@ -143,7 +143,7 @@ fn run_all(kind: Kind, cells: &[Cell], plan: &Plan, runtime: &Runtime, results: 
     for &cell in cells {
         let measured = runtime.block_on(async {
             let clients = system.clients(cell.clients).await;
-            load::run(clients, cell, seconds).await
+            load::run(clients, cell, seconds, || system.cpu_time()).await
         });
         if let Some(error) = &measured.first_error {
             eprintln!("{} {cell}: {} errors, the first: {error}", kind.name(), measured.errors);

@@ -150,7 +150,8 @@ impl Page {
                 let cell = Cell { bytes, mix, clients };
                 let p50 = shown(self.median(kind, cell, |it| it.p50_ms), 2);
                 let p99 = shown(self.median(kind, cell, |it| it.p99_ms), 2);
-                let _ = write!(text, " {p50} | {p99} |");
+                let cpu = shown(self.median(kind, cell, |it| it.cpu_us), 1);
+                let _ = write!(text, " {p50} | {p99} | {cpu} |");
             }
             text.push('\n');
         }

@@ -1,5 +1,7 @@
 //! What is measured: each started as its own processes, each called by its own client.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
@@ -66,6 +68,16 @@ impl Kind {
 }
 
 impl System {
+    /// What its processes and this one have used of the processors so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let servers = match self {
+            Self::Holdfast(cluster) => cluster.cpu_time(),
+            Self::Etcd(members) => members.cpu_time(),
+            Self::Echo(echo) => echo.cpu_time(),
+        };
+        servers + tests::cpu_time(std::process::id())
+    }
+
     /// So many callers.
     pub(crate) async fn clients(&self, count: usize) -> Vec<Client> {
         match self {
