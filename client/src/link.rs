@@ -172,10 +172,12 @@ async fn run(
                 Some(submission) => first = Some(submission),
                 None => return,
             },
-            permit = frames.reserve(), if first.is_some() => match permit {
-                Ok(permit) => permit.send(in_flight.fill_frame(first.take(), &mut queue)),
-                Err(_) => break "the connection broke".to_owned(),
-            },
+            permit = frames.reserve(), if first.is_some() => {
+                let Ok(permit) = permit else { break "the connection broke".to_owned() };
+                // Whoever else is ready comes first, and may want to send something, too.
+                tokio::task::yield_now().await;
+                permit.send(in_flight.fill_frame(first.take(), &mut queue));
+            }
             frame = replies.message() => match frame {
                 Ok(Some(frame)) => in_flight.answer(frame),
                 Ok(None) => break "the server closed the connection".to_owned(),

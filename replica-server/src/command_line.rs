@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use replicated_app::Registry;
 use settings::Settings;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Options, StartError};
@@ -46,7 +47,7 @@ enum Command {
 pub fn main(registry: Registry) -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&StartError::new(format!("can't start threads: {error}"))),
     };
@@ -65,6 +66,12 @@ pub fn main(registry: Registry) -> ExitCode {
     // A checkpoint that is being written may be left: it counts only once it is whole.
     runtime.shutdown_background();
     result.map_or_else(|error| refuse(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Threads that serve streams: one for each two processors. More would wake each other for every request that one of
+/// them could have finished, and the prepare log, checkpoints and transfers have threads of their own.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 async fn serve(

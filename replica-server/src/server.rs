@@ -114,7 +114,7 @@ async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Resul
         replies: Replies::default(),
         watchers: Watchers::default(),
     };
-    let shard_thread = shard.start(Handle::current()).map_err(|error| no_thread(&error))?;
+    let shard = tokio::spawn(shard.run());
     let meta_addresses = settings.meta_servers().into_iter().map(|server| server.address).collect();
     let silence = Duration::from_millis(2 * settings.replication.failure_timeout_ms);
     let meta_session = tokio::spawn(meta_session::run(meta_addresses, silence, meta_queue, mail.clone()));
@@ -132,10 +132,9 @@ async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Resul
     meta_session.abort();
     disk_watch.abort();
     let _ = mail.send(Mail::Exit).await;
-    // The log's thread ends with the shard's, once all that it was given is durable.
-    let threads =
-        tokio::task::spawn_blocking(move || [shard_thread, log_thread].map(std::thread::JoinHandle::join));
-    let _ = threads.await;
+    let _ = shard.await;
+    // The log's thread ends then, once all that it was given is durable.
+    let _ = tokio::task::spawn_blocking(move || log_thread.join()).await;
     drop(data);
     tracing::info!("stopped");
     Ok(())

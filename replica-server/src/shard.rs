@@ -1,13 +1,14 @@
-//! The thread that owns the core and the apps: takes what waits, lets the core decide, carries out what it says.
+//! The task that owns the core and the apps: takes what waits, lets the core decide, carries out what it says.
 //! The order of the duties is the core's contract (`replica_core`'s front page).
+//!
+//! It runs on the threads that serve the streams, so that a request is read, decided and sent on without waking
+//! another thread.
 
-use std::io;
 use std::sync::mpsc::SyncSender;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use replica_core::{ApplyTask, Event, NodeCore, Output, Work};
 use replica_log::LogReader;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 use words::{MetaToNode, NodeId, NodeToMeta, Now, Reply, RoleName, Time};
@@ -24,7 +25,7 @@ use crate::{clock, trace};
 /// Bytes of mutations in one answer to a learner; the frame that carries it has a limit.
 const READ_LOG_BYTES: usize = 4 << 20;
 
-/// All that the thread owns.
+/// All that the task owns.
 pub(crate) struct Shard {
     pub(crate) node: NodeId,
     pub(crate) core: NodeCore,
@@ -42,19 +43,10 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Starts the thread; it ends with `Mail::Exit`, its apps closed.
-    ///
-    /// # Errors
-    /// If the system gives no thread.
-    pub(crate) fn start(self, runtime: Handle) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new().name("shard".to_owned()).spawn(move || {
-            // A node whose invariants don't hold must not answer anybody, and half of it can't live on.
-            let _abort = AbortOnPanic;
-            self.run(&runtime);
-        })
-    }
-
-    fn run(mut self, runtime: &Handle) {
+    /// Runs until `Mail::Exit`; its apps are closed then.
+    pub(crate) async fn run(mut self) {
+        // A node whose invariants don't hold must not answer anybody, and half of it can't live on.
+        let _abort = AbortOnPanic;
         let (mut mail, mut reports) = (Vec::new(), Vec::new());
         let mut out = Output::default();
         loop {
@@ -79,7 +71,7 @@ impl Shard {
                 Time::NEVER => std::time::Duration::from_secs(1),
                 due => due.since(clock::now().time),
             };
-            runtime.block_on(self.mailbox.take(span, &mut mail, &mut reports));
+            self.mailbox.take(span, &mut mail, &mut reports).await;
         }
     }
 
@@ -225,7 +217,7 @@ impl Shard {
     }
 
     fn give_to_log(&self, task: LogTask) {
-        // The log thread ends only after this one, unless it panicked.
+        // The log thread ends only after this task, unless it panicked.
         self.log.send(task).expect("the log's thread is there as long as the shard's");
     }
 

@@ -1,4 +1,4 @@
-//! Long work, away from the shard's thread: bounded in how much of it runs at once.
+//! Long work, away from the shard: bounded in how much of it runs at once.
 
 use std::io;
 use std::sync::Arc;

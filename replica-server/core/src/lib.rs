@@ -15,7 +15,7 @@
 //!    directly with the decree that the app has applied.
 //! 5. **Answer** all of `output.replies`.
 //! 6. **Tell the meta server** all of `output.meta`; what can't be sent is dropped, the core asks again.
-//! 7. **Start** all of `output.work`, away from the shard's thread, and report each item's event.
+//! 7. **Start** all of `output.work`, away from the shard, and report each item's event.
 //!
 //! Then the shell sleeps until something arrives or [`NodeCore::deadline`] is due; due time is passed by
 //! `step(Event::Tick)`.

@@ -1,5 +1,5 @@
 //! The apps of this node: opened, applied to, read, checkpointed, offered to others and replaced by what others
-//! offered. Belongs to the shard's thread; what takes long is given to workers and comes back as [`WorkDone`].
+//! offered. Belongs to the shard; what takes long is given to workers and comes back as [`WorkDone`].
 
 mod app;
 mod checkpoints;
