@@ -54,8 +54,8 @@ impl std::error::Error for DamagedSessions {}
 
 /// What is to be done with one write of a mutation.
 enum Plan {
-    /// Give it to the app, as the request with this index.
-    Apply(usize),
+    /// Give it to the app, as the next request.
+    Apply,
     /// As an earlier write of the same mutation.
     SameAs(usize),
     /// Read, after the mutation's updates: all its operations are concurrent, so that order is as good as any.
@@ -125,13 +125,13 @@ impl Sessions {
         let Some(session) = self.sessions.get_mut(&stamp.session) else {
             return Some(WriteAnswer::SessionExpired);
         };
-        self.by_use.remove(&(session.last_use, stamp.session));
-        session.last_use = decree;
-        self.by_use.insert((decree, stamp.session));
-        if stamp.first_incomplete > session.first_incomplete {
-            session.first_incomplete = stamp.first_incomplete;
-            session.answers = session.answers.split_off(&stamp.first_incomplete);
+        // Most writes of a mutation are of few sessions.
+        if session.last_use != decree {
+            self.by_use.remove(&(session.last_use, stamp.session));
+            session.last_use = decree;
+            self.by_use.insert((decree, stamp.session));
         }
+        session.forget_below(stamp.first_incomplete);
         if let Some((decree, answer)) = session.answers.get(&stamp.sequence) {
             return Some(WriteAnswer::Applied { decree: *decree, answer: answer.clone() });
         }
@@ -149,6 +149,41 @@ impl Sessions {
     }
 }
 
+/// The numbered writes of one mutation that are given to the app, by their numbers. Mostly they come in order.
+#[derive(Default)]
+struct Numbered(Vec<((u64, u64), usize)>);
+
+impl Numbered {
+    fn find(&self, stamp: SessionStamp) -> Result<usize, usize> {
+        let key = (stamp.session, stamp.sequence);
+        match self.0.last() {
+            Some((last, _)) if *last >= key => self.0.binary_search_by_key(&key, |(key, _)| *key),
+            _ => Err(self.0.len()),
+        }
+    }
+
+    /// The position in the mutation of the write that has the same number.
+    fn earlier(&self, stamp: SessionStamp) -> Option<usize> {
+        self.find(stamp).ok().map(|at| self.0[at].1)
+    }
+
+    fn note(&mut self, stamp: SessionStamp, index: usize) {
+        if let Err(at) = self.find(stamp) {
+            self.0.insert(at, ((stamp.session, stamp.sequence), index));
+        }
+    }
+}
+
+impl Session {
+    /// All answers below this number have arrived. One by one from the front: that moves nothing of what stays.
+    fn forget_below(&mut self, first_incomplete: u64) {
+        self.first_incomplete = self.first_incomplete.max(first_incomplete);
+        while self.answers.first_key_value().is_some_and(|(&oldest, _)| oldest < self.first_incomplete) {
+            self.answers.pop_first();
+        }
+    }
+}
+
 /// Applies one committed mutation to an app and its sessions; one answer for each write, in order.
 ///
 /// # Panics
@@ -161,7 +196,7 @@ pub fn apply_mutation(
     let decree = mutation.id.decree;
     sessions.last_timestamp_us = sessions.last_timestamp_us.max(mutation.timestamp_us);
     let mut requests: Vec<Bytes> = Vec::with_capacity(mutation.writes.len());
-    let mut first_with: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+    let mut numbered = Numbered::default();
     let mut plans = Vec::with_capacity(mutation.writes.len());
     for (index, write) in mutation.writes.iter().enumerate() {
         plans.push(match (write.kind, write.session) {
@@ -173,17 +208,17 @@ pub fn apply_mutation(
             (WriteKind::Read, _) => Plan::Read,
             (WriteKind::Update, None) => {
                 requests.push(write.payload.clone());
-                Plan::Apply(requests.len() - 1)
+                Plan::Apply
             }
             (WriteKind::Update, Some(stamp)) => {
-                if let Some(&earlier) = first_with.get(&(stamp.session, stamp.sequence)) {
+                if let Some(earlier) = numbered.earlier(stamp) {
                     Plan::SameAs(earlier)
                 } else if let Some(answer) = sessions.check(decree, stamp) {
                     Plan::Answered(answer)
                 } else {
-                    first_with.insert((stamp.session, stamp.sequence), index);
+                    numbered.note(stamp, index);
                     requests.push(write.payload.clone());
-                    Plan::Apply(requests.len() - 1)
+                    Plan::Apply
                 }
             }
         });
@@ -191,11 +226,12 @@ pub fn apply_mutation(
     let batch = Batch { decree, timestamp_us: sessions.last_timestamp_us, requests: &requests };
     let applied = app.apply(&batch);
     assert_eq!(applied.len(), requests.len(), "an app answers each request once");
+    let mut applied = applied.into_iter();
     let mut answers: Vec<WriteAnswer> = Vec::with_capacity(plans.len());
     for (plan, write) in plans.into_iter().zip(&mutation.writes) {
         let answer = match plan {
-            Plan::Apply(request) => {
-                let answer = applied[request].clone();
+            Plan::Apply => {
+                let answer = applied.next().expect("an app answers each request once");
                 if let Some(stamp) = write.session {
                     sessions.remember(decree, stamp, &answer);
                 }
