@@ -359,6 +359,15 @@ impl Cluster {
         self.servers[name].cpu_time()
     }
 
+    /// The id of a server's process.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn process(&self, name: &str) -> u32 {
+        self.servers[name].id()
+    }
+
     /// Bytes of memory that a server holds.
     ///
     /// # Panics

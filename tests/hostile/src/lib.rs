@@ -1,6 +1,6 @@
 //! What whoever wants to do harm would send: bytes of every kind, and how much memory reading them took.
 //!
-//! A test binary that uses [`peak`] counts its allocations:
+//! A test binary that uses [`peak`] or [`allocations`] counts what it allocates:
 //!
 //! ```
 //! #[global_allocator]
@@ -25,9 +25,14 @@ thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     /// The most of it.
     static MOST: Cell<isize> = const { Cell::new(0) };
+    /// How often this thread allocated.
+    static TIMES: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: isize) {
+    if bytes > 0 {
+        let _ = TIMES.try_with(|times| times.set(times.get() + 1));
+    }
     // While a thread ends there is nothing left to count with.
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
@@ -62,6 +67,13 @@ pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(0);
     let answer = work();
     (answer, MOST.get().cast_unsigned())
+}
+
+/// What `work` answers, and how often it allocated.
+pub fn allocations<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    TIMES.set(0);
+    let answer = work();
+    (answer, TIMES.get())
 }
 
 /// One thing done to bytes.

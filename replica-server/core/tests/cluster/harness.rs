@@ -104,6 +104,19 @@ pub(crate) struct Cluster {
     /// How nodes that were asked describe their replica.
     pub(crate) described: Vec<ReplicaDescription>,
     held: VecDeque<(Time, NodeId, Event)>,
+    /// What all nodes did so far.
+    pub(crate) cost: Cost,
+}
+
+/// What nodes did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Records for the prepare log.
+    pub(crate) records: usize,
+    /// Turns of a node that had something for it: syncs, if each is over before the next one.
+    pub(crate) appends: usize,
+    /// Messages to other nodes.
+    pub(crate) messages: usize,
 }
 
 fn app() -> AppInfo {
@@ -137,6 +150,7 @@ impl Cluster {
             slow: None,
             terms: AppTerms::default(),
             held: VecDeque::new(),
+            cost: Cost::default(),
         };
         for node in (1..=count).map(NodeId) {
             let fresh = Node { life: 0, core: None, log: Vec::new(), hosted: None, durable: None };
@@ -212,6 +226,21 @@ impl Cluster {
         let token = self.token();
         self.run(node, Event::Write { gpid: GPID, write, token, patience: None });
         self.replies.remove(&token)
+    }
+
+    /// Takes all these writes before it does anything else; answers the replies.
+    pub(crate) fn write_in_one_turn(&mut self, node: NodeId, writes: Vec<Write>) -> Vec<Option<Reply>> {
+        let (now, mut out) = (self.now(), Output::default());
+        let tokens: Vec<u64> = writes.iter().map(|_| self.token()).collect();
+        let core = self.nodes.get_mut(&node).unwrap().core.as_mut().unwrap();
+        for (&token, write) in tokens.iter().zip(writes) {
+            core.step(now, Event::Write { gpid: GPID, write, token, patience: None }, &mut out);
+        }
+        core.flush(now, &mut out);
+        let mut queue = VecDeque::new();
+        self.carry_out(node, out, &mut queue);
+        self.run_all(queue);
+        tokens.iter().map(|token| self.replies.remove(token)).collect()
     }
 
     /// The replies to so many writes at once, after `span`.
@@ -328,7 +357,10 @@ impl Cluster {
 
     /// Takes one event, and whatever follows from it, until nothing does.
     fn run(&mut self, node: NodeId, event: Event) {
-        let mut queue = VecDeque::from([(node, event)]);
+        self.run_all(VecDeque::from([(node, event)]));
+    }
+
+    fn run_all(&mut self, mut queue: VecDeque<(NodeId, Event)>) {
         while let Some((node, event)) = queue.pop_front() {
             let now = self.now();
             let mut out = Output::default();
@@ -342,6 +374,9 @@ impl Cluster {
     fn carry_out(&mut self, id: NodeId, out: Output, queue: &mut VecDeque<(NodeId, Event)>) {
         let node = self.nodes.get_mut(&id).unwrap();
         let last = out.append.last().map(|(sequence, _)| *sequence);
+        self.cost.records += out.append.len();
+        self.cost.appends += usize::from(last.is_some());
+        self.cost.messages += out.send.len();
         node.log.extend(out.append.into_iter().map(|(_, record)| record));
         let lose = self.lose;
         for envelope in out.send.into_iter().filter(|e| !lose(e)) {

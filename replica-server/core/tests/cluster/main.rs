@@ -2,6 +2,7 @@
 //! wrong, and directed cases. The simulator (tests/simulator) is where things go wrong.
 
 mod alone;
+mod costs;
 mod harness;
 mod loss;
 mod one_node;
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 use harness::Cluster;
 use words::{Decree, NodeId, Refusal, Reply, RoleName};
+
+#[global_allocator]
+static ALLOCATOR: hostile::Counting = hostile::Counting;
 
 const R1: NodeId = NodeId(1);
 const R2: NodeId = NodeId(2);

@@ -77,3 +77,16 @@ fn the_folder_may_hold_other_files() {
     assert_eq!(open(&files, 300).1.records, records());
     assert_eq!(files.content("log.x"), Some(b"not the log's".to_vec()));
 }
+
+#[test]
+fn whatever_is_appended_together_is_one_write_and_one_sync() {
+    let disk = Arc::new(MemoryFolder::new());
+    let (mut log, _) = PrepareLog::open(disk.clone(), Options::default()).expect("opens");
+    for records in [&records()[..1], &records()[1..]] {
+        let before = disk.operations();
+        log.append(records).and_then(|()| log.sync()).expect("a disk that works");
+        assert_eq!(disk.operations() - before, 2, "{} records", records.len());
+        log.sync().expect("a disk that works");
+        assert_eq!(disk.operations() - before, 2, "nothing is new, so nothing is synced");
+    }
+}
