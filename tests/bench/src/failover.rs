@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::etcd::Etcd;
-use crate::holdfast::Holdfast;
+use crate::holdfast::{Holdfast, Type};
 use crate::load::Watched;
 use crate::system::{Kind, System};
 
@@ -24,7 +24,7 @@ const CALM: Duration = Duration::from_secs(2);
 pub(crate) fn measure(kind: Kind, times: usize, runtime: &Runtime) -> Vec<Duration> {
     let mut system = match kind {
         // One partition, since etcd has one group: every client is hit by every kill.
-        Kind::Holdfast => System::Holdfast(Holdfast::start(1)),
+        Kind::Kv => System::Holdfast(Holdfast::start(Type::Kv, 1, &[])),
         _ => kind.start(runtime),
     };
     let clients = runtime.block_on(system.clients(CLIENTS));
@@ -48,9 +48,9 @@ pub(crate) fn measure(kind: Kind, times: usize, runtime: &Runtime) -> Vec<Durati
 
 fn kill_primary(cluster: &mut Holdfast, watched: &Watched) -> Duration {
     let primary = tests::wait_for("a primary", || cluster.primary().ok_or_else(|| "none".to_owned()));
-    cluster.0.kill(primary);
+    cluster.processes.kill(primary);
     let gap = gap_after_kill(watched);
-    cluster.0.restart(primary);
+    cluster.processes.restart(primary);
     cluster.wait_until_whole();
     gap
 }

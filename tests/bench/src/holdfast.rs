@@ -1,76 +1,127 @@
 //! Our cluster: one meta server and three replica servers, each a process, with the settings that ship.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use ::tests::{Cluster, METAS, REPLICAS};
 use bytes::Bytes;
 use client::{App, Outcome};
 use counter::request::Request;
-use tests::{Cluster, METAS, REPLICAS};
+use kv::Kv;
+use kv::request::Condition;
 
 /// Partitions of the app under load.
 pub(crate) const PARTITIONS: u32 = 8;
 const APP: &str = "bench.instance0";
+/// The longest request to the counter is little more than a name of this length.
+pub(crate) const LARGEST_ADD: usize = 1024;
+/// What an add has beside its name.
+const ADD_BYTES: usize = 9;
+
+/// The app's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    Kv,
+    Counter,
+}
 
 /// The processes.
-pub(crate) struct Holdfast(pub(crate) Cluster);
+pub(crate) struct Holdfast {
+    pub(crate) processes: Cluster,
+    app: Type,
+}
 
 impl Holdfast {
     /// An app of so many partitions, three replicas each.
-    pub(crate) fn start(partitions: u32) -> Self {
-        let mut cluster = Cluster::prepare();
-        cluster.set(&format!("replication.app.app_name={APP}"));
-        cluster.set("replication.app.app_type=counter");
-        cluster.set(&format!("replication.app.partition_count={partitions}"));
-        for name in METAS[..1].iter().copied().chain(REPLICAS) {
-            cluster.restart(name);
+    pub(crate) fn start(app: Type, partitions: u32, settings: &[&str]) -> Self {
+        let mut processes = Cluster::prepare();
+        let name = if app == Type::Kv { "kv" } else { "counter" };
+        processes.set(&format!("replication.app.app_name={APP}"));
+        processes.set(&format!("replication.app.app_type={name}"));
+        processes.set(&format!("replication.app.partition_count={partitions}"));
+        for setting in settings {
+            processes.set(setting);
         }
-        cluster.wait_until_serving(&[APP]);
-        Self(cluster)
+        for name in METAS[..1].iter().copied().chain(REPLICAS) {
+            processes.restart(name);
+        }
+        processes.wait_until_serving(&[APP]);
+        Self { processes, app }
     }
 
     /// Callers share one client of the library, as the parts of one program would.
     pub(crate) async fn callers(&self, count: usize) -> Vec<Caller> {
-        let cluster = client::Cluster::connect(&self.0.settings()).expect("an address");
-        let app = App::open(&cluster, APP).await.expect("the app is there");
-        (0..count).map(|_| Caller(app.clone())).collect()
+        let cluster = client::Cluster::connect(&self.processes.settings()).expect("an address");
+        let caller = match self.app {
+            Type::Kv => Caller::Kv(Kv::open(&cluster, APP).await.expect("the app is there")),
+            Type::Counter => Caller::Counter(App::open(&cluster, APP).await.expect("the app is there")),
+        };
+        vec![caller; count]
     }
 
     pub(crate) fn cpu_time(&self) -> Duration {
-        METAS[..1].iter().copied().chain(REPLICAS).map(|name| self.0.cpu_time(name)).sum()
+        METAS[..1].iter().copied().chain(REPLICAS).map(|name| self.processes.cpu_time(name)).sum()
     }
 
     /// The server that is primary of the first partition.
     pub(crate) fn primary(&self) -> Option<&'static str> {
-        let partitions = self.0.partitions(APP).ok()?;
+        let partitions = self.processes.partitions(APP).ok()?;
         let primary = partitions.first()?.primary.clone()?;
         REPLICAS.into_iter().find(|name| *name == primary)
     }
 
-    /// Waits until every partition has all its replicas.
+    /// Waits until every partition has all its replicas, in their roles.
     pub(crate) fn wait_until_whole(&self) {
-        self.0.wait_until_serving(&[APP]);
+        self.processes.wait_until_serving(&[APP]);
     }
 }
 
 /// One caller.
-pub(crate) struct Caller(App);
+#[derive(Clone)]
+pub(crate) enum Caller {
+    Kv(Kv),
+    Counter(App),
+}
 
 impl Caller {
     pub(crate) async fn write(&mut self, key: usize, value: &Bytes) -> Result<(), String> {
-        let key = name(key, value.len());
-        done(self.0.write(key.as_bytes(), Request::Add { name: &key, operand: 1 }.encode()).await)
+        match self {
+            Self::Kv(kv) => done(kv.put(name(key, 0).as_bytes(), value, Condition::None, None).await),
+            Self::Counter(app) => {
+                let name = name(key, value.len());
+                let add = Request::Add { name: &name, operand: 1 };
+                done(app.write(name.as_bytes(), add.encode()).await)
+            }
+        }
     }
 
     pub(crate) async fn read(&mut self, key: usize) -> Result<(), String> {
-        let key = name(key, 100);
-        done(self.0.read(key.as_bytes(), Request::Read { name: &key }.encode()).await)
+        match self {
+            Self::Kv(kv) => match kv.get(name(key, 0).as_bytes()).await {
+                Outcome::Done { answer, .. } if answer.value.is_none() => {
+                    Err("the key has no value".to_owned())
+                }
+                outcome => done(outcome),
+            },
+            Self::Counter(app) => {
+                let name = name(key, 100);
+                done(app.read(name.as_bytes(), Request::Read { name: &name }.encode()).await)
+            }
+        }
     }
 }
 
-/// A counter's name that makes a request of so many bytes, as far as names can be that long.
+/// A key's name; so long that an add to a counter of that name has so many bytes.
 fn name(key: usize, bytes: usize) -> String {
-    let length = bytes.saturating_sub(9).clamp(16, 1024);
-    format!("key-{key:0width$}", width = length - 4)
+    const FILL: &str = match str::from_utf8(&[b'.'; LARGEST_ADD]) {
+        Ok(fill) => fill,
+        Err(_) => panic!("dots are text"),
+    };
+    let length = bytes.saturating_sub(ADD_BYTES);
+    let mut name = String::with_capacity(length.max(16));
+    let _ = write!(name, "key-{key:012}");
+    name.push_str(&FILL[..length.saturating_sub(name.len()).min(LARGEST_ADD)]);
+    name
 }
 
 fn done<T>(outcome: Outcome<T>) -> Result<(), String> {
@@ -78,5 +129,18 @@ fn done<T>(outcome: Outcome<T>) -> Result<(), String> {
         Outcome::Done { .. } => Ok(()),
         Outcome::Failed(why) => Err(why.to_string()),
         Outcome::Unknown => Err("the outcome is unknown".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_add_has_the_bytes_that_were_asked_for() {
+        for bytes in [100, LARGEST_ADD] {
+            assert_eq!(Request::Add { name: &name(7, bytes), operand: 1 }.encode().len(), bytes);
+        }
+        assert_eq!(name(7, 0), "key-000000000007");
     }
 }

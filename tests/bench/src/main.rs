@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod page;
 mod plots;
+mod restart;
 mod system;
 
 use std::path::PathBuf;
@@ -60,6 +61,9 @@ struct Plan {
     /// How often a primary, and etcd's leader, is killed
     #[arg(long, default_value_t = 20)]
     failovers: usize,
+    /// MiB of log, ahead of all checkpoints, that a server is started again with
+    #[arg(long, value_name = "MIB", value_delimiter = ',', default_values_t = [512, 2048])]
+    restarts: Vec<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,7 +128,9 @@ fn measure(plan: &Plan, runtime: &Runtime) -> Page {
     } else {
         Vec::new()
     };
-    Page { machine, kinds, missing, plan: plan.clone(), results, failovers }
+    let restarts = plan.restarts.iter().filter(|_| kinds.contains(&Kind::Kv));
+    let restarts = restarts.map(|&mib| restart::measure(mib, runtime)).collect();
+    Page { machine, kinds, missing, plan: plan.clone(), results, failovers, restarts }
 }
 
 fn cells(plan: &Plan) -> Vec<Cell> {
@@ -140,7 +146,7 @@ fn cells(plan: &Plan) -> Vec<Cell> {
 fn run_all(kind: Kind, cells: &[Cell], plan: &Plan, runtime: &Runtime, results: &mut Results) {
     let system = kind.start(runtime);
     let seconds = Duration::from_secs_f64(plan.seconds);
-    for &cell in cells {
+    for &cell in cells.iter().filter(|cell| kind.takes(**cell)) {
         let measured = runtime.block_on(async {
             let clients = system.clients(cell.clients).await;
             load::run(clients, cell, seconds, || system.cpu_time()).await

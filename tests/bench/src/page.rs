@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::Plan;
 use crate::cell::{Cell, Median, Mix, Results};
+use crate::holdfast::PARTITIONS;
 use crate::load::{KEYS, Measured};
 use crate::machine::Machine;
+use crate::restart::Restart;
 use crate::system::Kind;
 use crate::{etcd, plots};
 
@@ -21,6 +23,7 @@ pub(crate) struct Page {
     pub(crate) plan: Plan,
     pub(crate) results: Results,
     pub(crate) failovers: Vec<(Kind, Vec<Duration>)>,
+    pub(crate) restarts: Vec<Restart>,
 }
 
 impl Page {
@@ -57,6 +60,9 @@ impl Page {
         if !self.failovers.is_empty() {
             text += &self.failover();
         }
+        if !self.restarts.is_empty() {
+            text += &self.restart();
+        }
         text
     }
 
@@ -76,7 +82,7 @@ impl Page {
         );
         for kind in &self.kinds {
             let (version, promise, caller) = match kind {
-                Kind::Holdfast => (
+                Kind::Kv | Kind::Counter => (
                     commit.clone(),
                     "`fdatasync` on all three replica servers",
                     "its client library: one stream a server for all clients",
@@ -97,8 +103,11 @@ impl Page {
         let _ = writeln!(
             text,
             "\nEach client has one operation at a time and begins the next when it is answered, on one of {KEYS} keys by \
-             chance. All have their defaults. Reads are linearizable. The echo is not a store: it is what a call costs \
-             before anything is done."
+             chance. All have their defaults. Reads are linearizable. Holdfast has one meta server, three replica \
+             servers and {PARTITIONS} partitions. The app kv keeps values in RocksDB, with versions as etcd's; the \
+             counter shows what is left when an app does next to nothing: it adds to numbers in memory, by requests of \
+             that many bytes, and can't have large ones. The echo is not a store: it is what a call costs before \
+             anything is done."
         );
         for kind in &self.missing {
             let _ = writeln!(text, "\n{} was not installed, and is left out.", kind.name());
@@ -160,6 +169,19 @@ impl Page {
 
     pub(crate) fn median(&self, kind: Kind, cell: Cell, figure: impl Fn(&Measured) -> f64) -> Option<Median> {
         self.results.median(kind, cell, figure)
+    }
+
+    fn restart(&self) -> String {
+        let mut text = String::from(
+            "\n## Restart\n\n`kill -9` of a replica server of the app kv whose log has so much that no checkpoint holds \
+             (values of 16 KiB), started again at once; until every replica has its role again:\n\n\
+             | log, MiB | seconds | memory before, MiB | memory after, MiB |\n| --- | --- | --- | --- |\n",
+        );
+        for Restart { log_mib, took, memory_before_mib, memory_after_mib } in &self.restarts {
+            let seconds = took.as_secs_f64();
+            let _ = writeln!(text, "| {log_mib} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} |");
+        }
+        text
     }
 
     fn failover(&self) -> String {

@@ -46,8 +46,9 @@ pub(crate) fn draw(
                         let median = page.median(kind, Cell { bytes, mix, clients }, figure)?;
                         Some((clients as f64, median.median))
                     };
-                    (kind, page.plan.clients.iter().filter_map(point).collect())
+                    (kind, page.plan.clients.iter().filter_map(point).collect::<Points>())
                 });
+                let curves = curves.filter(|(_, points)| !points.is_empty());
                 chart(&folder.join(&name), &title, &curves.collect::<Vec<(Kind, Points)>>())?;
                 drawn.push((name, title));
             }
@@ -76,7 +77,8 @@ fn chart(file: &Path, title: &str, curves: &[(Kind, Points)]) -> Result<(), Box<
     chart.configure_mesh().x_desc("clients").light_line_style(WHITE).draw()?;
     for (kind, points) in curves {
         let colour = match kind {
-            Kind::Holdfast => RGBColor(0xc0, 0x39, 0x2b),
+            Kind::Kv => RGBColor(0xc0, 0x39, 0x2b),
+            Kind::Counter => RGBColor(0xe6, 0x9f, 0x00),
             Kind::Etcd => RGBColor(0x2c, 0x6f, 0xb3),
             Kind::Echo => RGBColor(0x77, 0x77, 0x77),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
+use crate::cell::Cell;
 use crate::echo::{self, Echo};
 use crate::etcd::{self, Etcd};
 use crate::holdfast::{self, Holdfast};
@@ -12,8 +13,10 @@ use crate::holdfast::{self, Holdfast};
 /// Which system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Ours.
-    Holdfast,
+    /// Ours, with the app that keeps values.
+    Kv,
+    /// Ours, with the app that counts: next to nothing is done but to replicate.
+    Counter,
     /// Three members of etcd.
     Etcd,
     /// A gRPC service that answers with what it was asked.
@@ -35,11 +38,12 @@ pub(crate) enum Client {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Holdfast, Self::Etcd, Self::Echo];
+    pub(crate) const ALL: [Self; 4] = [Self::Kv, Self::Counter, Self::Etcd, Self::Echo];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Holdfast => "Holdfast",
+            Self::Kv => "Holdfast kv",
+            Self::Counter => "Holdfast counter",
             Self::Etcd => "etcd",
             Self::Echo => "gRPC echo",
         }
@@ -49,9 +53,14 @@ impl Kind {
         self != Self::Etcd || etcd::version().is_some()
     }
 
-    /// Whether there is anything to fail over to.
+    /// Whether its failover is measured: it is the same for all apps of ours, and the echo has nothing to go over to.
     pub(crate) fn fails_over(self) -> bool {
-        self != Self::Echo
+        matches!(self, Self::Kv | Self::Etcd)
+    }
+
+    /// Whether it can be asked to do that.
+    pub(crate) fn takes(self, cell: Cell) -> bool {
+        self != Self::Counter || cell.bytes <= holdfast::LARGEST_ADD
     }
 
     /// Starts it, and waits until it serves.
@@ -60,7 +69,10 @@ impl Kind {
     /// If it doesn't: there is nothing to measure.
     pub(crate) fn start(self, runtime: &Runtime) -> System {
         match self {
-            Self::Holdfast => System::Holdfast(Holdfast::start(holdfast::PARTITIONS)),
+            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, holdfast::PARTITIONS, &[])),
+            Self::Counter => {
+                System::Holdfast(Holdfast::start(holdfast::Type::Counter, holdfast::PARTITIONS, &[]))
+            }
             Self::Etcd => System::Etcd(Etcd::start(runtime)),
             Self::Echo => System::Echo(Echo::start(runtime)),
         }

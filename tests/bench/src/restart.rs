@@ -1,0 +1,56 @@
+//! How long a server takes to be back, by how much its log is ahead of its checkpoints.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tests::REPLICAS;
+use tokio::runtime::Runtime;
+
+use crate::holdfast::{Holdfast, PARTITIONS, Type};
+use crate::load::Watched;
+use crate::system::System;
+
+const CLIENTS: usize = 64;
+const BYTES: usize = 16 << 10;
+/// No checkpoint is due while this lasts.
+const NO_CHECKPOINTS: [&str; 2] =
+    ["replication.checkpoint_decrees=100000000", "replication.checkpoint_interval_ms=86400000"];
+
+/// What was seen.
+pub(crate) struct Restart {
+    pub(crate) log_mib: u64,
+    pub(crate) took: Duration,
+    pub(crate) memory_before_mib: u64,
+    pub(crate) memory_after_mib: u64,
+}
+
+/// Writes until the logs are that long, kills a server and starts it again.
+///
+/// # Panics
+/// If it is not back within a minute.
+pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
+    let server = REPLICAS[0];
+    let mut system = System::Holdfast(Holdfast::start(Type::Kv, PARTITIONS, &NO_CHECKPOINTS));
+    let clients = runtime.block_on(system.clients(CLIENTS));
+    let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
+    let log = cluster.processes.data(server).join("log");
+    let watched = runtime.block_on(async { Watched::start(clients, BYTES) });
+    while mib_in(&log) < mib {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    watched.stop();
+    let (log_mib, memory_before_mib) = (mib_in(&log), cluster.processes.memory(server) >> 20);
+    cluster.processes.kill(server);
+    let began = Instant::now();
+    cluster.processes.restart(server);
+    cluster.wait_until_whole();
+    let took = began.elapsed();
+    eprintln!("restart with {log_mib} MiB of log: {:.1} s", took.as_secs_f64());
+    Restart { log_mib, took, memory_before_mib, memory_after_mib: cluster.processes.memory(server) >> 20 }
+}
+
+fn mib_in(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>() >> 20
+}
