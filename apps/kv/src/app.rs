@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Decree, LearnState, OpenContext, Rejection,
+    AppAnswer, AppType, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, OpenContext, Rejection,
     ReplicatedApp,
 };
 use rocksdb::Cache;
@@ -52,6 +52,8 @@ pub struct KvApp {
     live: Arc<Live>,
     /// The last decree whose effect is in `live`, and its time.
     position: Position,
+    /// The new states of keys that `position` brought.
+    changes: Vec<Change>,
     /// Nothing expires before this.
     next_expiry_us: u64,
     checkpoints: Arc<Checkpoints>,
@@ -70,8 +72,9 @@ impl KvApp {
             return Err(invalid(format!("the checkpoint of decree {durable} is one of {}", position.decree)));
         }
         // Looked up with the first mutation.
-        let next_expiry_us = 0;
+        let (next_expiry_us, changes) = (0, Vec::new());
         Ok(Self {
+            changes,
             cache,
             live: Arc::new(live),
             position,
@@ -111,6 +114,11 @@ impl KvApp {
         let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
         self.live.write(&changed, position)?;
         self.position = position;
+        let states = changed.into_iter().filter_map(|(row, state)| {
+            let key = Bytes::copy_from_slice(rows::key_of(&row)?);
+            Some(Change { key, value: state?.into() })
+        });
+        self.changes = states.collect();
         Ok(answers)
     }
 
@@ -188,6 +196,11 @@ impl ReplicatedApp for KvApp {
             Request::Read(read) => self.answer(&read).map_err(|error| self.broken(&error)),
             Request::Write(_) => Err(rejected(MALFORMED, "this is no read: send it as a write")),
         }
+    }
+
+    /// Each key that changed, with the state that it has now: also those whose values expired and were taken away.
+    fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn failure(&self) -> Option<&str> {

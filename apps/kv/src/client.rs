@@ -1,11 +1,11 @@
 //! The keys and values as a caller sees them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use client::meta::MetaError;
-use client::{App, Cluster, Failure, Outcome, partition_of};
+use client::{App, Cluster, Decree, Failure, Outcome, Watch, Watched, partition_of};
 use replicated_app::Rejection;
 use tokio::task::JoinSet;
 
@@ -80,7 +80,7 @@ impl Kv {
     #[must_use]
     pub fn by_partition<'a>(&self, pairs: &[(&'a [u8], &'a [u8])]) -> Vec<Vec<(&'a [u8], &'a [u8])>> {
         let count = self.app.info().partition_count;
-        let mut parts = std::collections::BTreeMap::<u32, Vec<_>>::new();
+        let mut parts = BTreeMap::<u32, Vec<_>>::new();
         for &(key, value) in pairs {
             parts.entry(partition_of(key, count)).or_default().push((key, value));
         }
@@ -155,12 +155,32 @@ impl Kv {
         Scan { app: self.app.clone(), to, page_entries: PAGE_ENTRIES, parts }
     }
 
+    /// Watches all keys that begin so: every state that they have, in order for each key, from now on; in the
+    /// partitions that `from` names from that decree on. [`states`] reads what it brings.
+    #[must_use]
+    pub fn watch(&self, prefix: &[u8], from: &BTreeMap<u32, Decree>) -> Watch {
+        self.app.watch_prefix(prefix, from)
+    }
+
+    /// How many partitions it has.
+    #[must_use]
+    pub fn partition_count(&self) -> u32 {
+        self.app.info().partition_count
+    }
+
     async fn write(&self, key: &[u8], checked: Result<(), Rejection>, write: &Write<'_>) -> Outcome<Bytes> {
         match checked {
             Ok(()) => self.app.write(key, write.encode()).await,
             Err(rejection) => Outcome::Failed(Failure::Rejected(rejection)),
         }
     }
+}
+
+/// The states in what a watch brought, each with its decree and key. One decree that changes a key twice shows it
+/// once.
+pub fn states(watched: &Watched) -> impl Iterator<Item = (Decree, &Bytes, State)> + '_ {
+    let changes = watched.changes.iter();
+    changes.filter_map(|(decree, change)| Some((*decree, &change.key, State::decode(&change.value)?)))
 }
 
 /// A scan under way.

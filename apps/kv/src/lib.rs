@@ -18,4 +18,4 @@ mod writes;
 
 pub use answer::{Change, Decided, Page, Remaining, ScanEntry, State, Value};
 pub use app::{KvApp, KvType};
-pub use client::{Kv, Scan, behind_prefix};
+pub use client::{Kv, Scan, behind_prefix, states};

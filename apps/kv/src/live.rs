@@ -270,6 +270,8 @@ fn options(cache: &Cache) -> Options {
     options.set_write_buffer_size(2 * MOST_BUFFERED_BYTES);
     options.set_arena_block_size(1 << 20);
     options.set_max_write_buffer_number(MOST_BUFFERS);
+    // A little at a time, so that the prepare log's syncs don't wait behind a whole file.
+    options.set_bytes_per_sync(1 << 20);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(1);
     options.set_stats_dump_period_sec(0);

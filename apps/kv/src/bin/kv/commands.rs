@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::Subcommand;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use client::command_line::app::not_done;
-use client::command_line::{EXIT_MISTAKE, complain};
-use client::{Failure, Outcome};
+use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, complain};
+use client::{Decree, Failure, Outcome};
 use kv::request::{Condition, check_key};
-use kv::{Kv, behind_prefix};
+use kv::{Kv, behind_prefix, states};
 
 use crate::printed::{Form, Named, Told, worst};
 
@@ -93,6 +93,17 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1000)]
         limit: u64,
     },
+    /// Print every change of keys that begin with PREFIX, from now on until Ctrl-C
+    Watch {
+        #[arg(value_name = "PREFIX", default_value = "", value_parser = raw())]
+        prefix: Raw,
+        /// In each partition from this decree on, instead of from now on
+        #[arg(long, value_name = "DECREE", value_parser = clap::value_parser!(u64).range(1..=1 << 62))]
+        from: Option<u64>,
+        /// End after so many
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
     /// Print how long the value of KEY will be there; or set it
     Ttl {
         #[arg(value_parser = key())]
@@ -149,6 +160,7 @@ impl Command {
             }
             Self::MultiPut { pairs, split } => multi_put(kv, &pairs, split, form).await,
             Self::Scan { range, limit } => scan(kv, &range.0, limit, form).await,
+            Self::Watch { prefix, from, count } => watch(kv, &prefix.0, from, count, form).await,
             Self::Ttl { key, set: None, never: false } => {
                 Told::remaining(&key.0, &kv.ttl(&key.0).await).print(form)
             }
@@ -209,6 +221,26 @@ async fn scan(kv: &Kv, range: &[u8], limit: u64, form: Form) -> ExitCode {
     }
     if form == Form::Lines {
         client::command_line::print_line(format_args!("{found} keys"));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Ends when the reader of its output has gone away, too.
+async fn watch(kv: &Kv, prefix: &[u8], from: Option<u64>, count: Option<u64>, form: Form) -> ExitCode {
+    let from = from.map(|decree| (0..kv.partition_count()).map(move |partition| (partition, Decree(decree))));
+    let mut watch = kv.watch(prefix, &from.into_iter().flatten().collect());
+    let mut left = count.unwrap_or(u64::MAX);
+    while let Some(watched) = watch.next().await {
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(failure) => return complain(EXIT_NOT_DONE, failure),
+        };
+        for (decree, key, state) in states(&watched) {
+            left -= 1;
+            if !Told::changed(key, &state, decree.0).show(form) || left == 0 {
+                return ExitCode::SUCCESS;
+            }
+        }
     }
     ExitCode::SUCCESS
 }

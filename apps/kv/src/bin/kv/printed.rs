@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use client::command_line::app::{not_done, unknown};
-use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, EXIT_UNKNOWN, print_line};
+use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, EXIT_UNKNOWN, print_for_reader};
 use client::{Failure, Outcome};
 use kv::{Change, Decided, Remaining, ScanEntry, State};
 use serde_json::{Map, Value as Json};
@@ -104,6 +104,12 @@ impl Told {
         Self::about("Scan", &entry.key, End::Done).with_value(&entry.value.bytes).at(entry.version)
     }
 
+    /// What a watch shows: a key as it is now.
+    pub(crate) fn changed(key: &[u8], state: &State, decree: u64) -> Self {
+        let end = if state.value.is_some() { End::Done } else { End::NotExist };
+        Self::about("Scan", key, end).state_is(state).number("decree", decree)
+    }
+
     pub(crate) fn remaining(key: &[u8], outcome: &Outcome<Remaining>) -> Self {
         Self::of(outcome, |remaining| match remaining {
             Remaining::NoValue => Self::about("Ttl", key, End::NotExist),
@@ -187,10 +193,7 @@ impl Told {
 
     /// The same; the code as a number.
     pub(crate) fn print_code(self, form: Form) -> u8 {
-        match form {
-            Form::Lines => self.print_lines(),
-            Form::Json => self.print_json(),
-        }
+        self.show(form);
         let code = match &self.end {
             End::Done => return 0,
             End::Conflict(_) | End::NotExist => return EXIT_NOT_DONE,
@@ -203,25 +206,35 @@ impl Told {
         if code.1 { EXIT_MISTAKE } else { EXIT_NOT_DONE }
     }
 
-    fn print_lines(&self) {
+    /// Prints it, and says whether somebody may read what comes after it.
+    pub(crate) fn show(&self, form: Form) -> bool {
+        match form {
+            Form::Lines => self.line().is_none_or(print_for_reader),
+            Form::Json => print_for_reader(self.json()),
+        }
+    }
+
+    /// `None`: what there is to say goes to standard error.
+    fn line(&self) -> Option<String> {
         let (verb, subject) = (self.verb, &self.subject);
         let value = self.value.as_ref().map_or(String::new(), |value| format!(" value {value}"));
         let missing = if self.value.is_none() { " not exist," } else { "" };
         let version = self.version.map_or(String::new(), |version| format!(" version {version}"));
-        match &self.end {
-            End::Done if verb == "Scan" => print_line(format_args!("{}{value}{version}", &subject[1..])),
-            End::Done => print_line(format_args!("{verb} ok,{subject}{value}{version}")),
-            End::Conflict("decided") => print_line(format_args!("{verb} decided before,{subject}{value}")),
+        Some(match &self.end {
+            End::Done if verb == "Scan" => format!("{}{value}{version}", &subject[1..]),
+            End::Done => format!("{verb} ok,{subject}{value}{version}"),
+            End::Conflict("decided") => format!("{verb} decided before,{subject}{value}"),
             End::Conflict(what) => {
-                print_line(format_args!("{verb} {what} conflict,{subject}{value}{missing}{version}"));
+                format!("{verb} {what} conflict,{subject}{value}{missing}{version}")
             }
-            End::NotExist if version.is_empty() => print_line(format_args!("{verb}{subject} not exist")),
-            End::NotExist => print_line(format_args!("{verb}{subject} not exist,{version}")),
-            End::Failed(_) | End::Unknown => {}
-        }
+            End::NotExist if verb == "Scan" => format!("{} not exist,{version}", &subject[1..]),
+            End::NotExist if version.is_empty() => format!("{verb}{subject} not exist"),
+            End::NotExist => format!("{verb}{subject} not exist,{version}"),
+            End::Failed(_) | End::Unknown => return None,
+        })
     }
 
-    fn print_json(&self) {
+    fn json(&self) -> Json {
         let mut fields = self.fields.clone();
         let outcome = match &self.end {
             End::Done => "done",
@@ -234,7 +247,7 @@ impl Told {
             End::Unknown => "unknown",
         };
         fields.insert("outcome".into(), outcome.into());
-        print_line(Json::Object(fields));
+        Json::Object(fields)
     }
 }
 
