@@ -56,7 +56,7 @@ struct Plan {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// How long one figure is measured in a round; as much again, a second at most, goes before it
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// How often a primary, and etcd's leader, is killed
     #[arg(long, default_value_t = 20)]
