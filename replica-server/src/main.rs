@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         .with(counter::CounterType)
         .with(kv::KvType::default())
         .with(card::CardType)
-        .with(echo::EchoType);
+        .with(echo::EchoType)
+        .with(election::ElectionType);
     replica_server::main(registry)
 }

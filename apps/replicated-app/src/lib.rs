@@ -101,7 +101,8 @@ pub type CheckpointJob = Box<dyn FnOnce() -> io::Result<Decree> + Send>;
 pub struct Batch<'a> {
     /// Its decree: one above that of the call before.
     pub decree: Decree,
-    /// Microseconds since 1970 as the primary saw it; the same on all replicas, never falls (§3.7).
+    /// Microseconds since 1970 as the primary saw it; the same on all replicas, never falls (§3.7). No measure of
+    /// time that passes: the next primary's clock may be far ahead of this one's.
     pub timestamp_us: u64,
     /// What clients asked for, in the order in which it is to be applied.
     pub requests: &'a [Bytes],

@@ -114,7 +114,7 @@ section! {
         /// The replica servers that may take part, by name or id; empty: all.
         replica_white_list: List<String> = List(vec![]), NamesOrNone;
         /// The app types that can be created: those that the replica servers have registered.
-        app_types: List<String> = List(["counter", "kv", "card", "echo"].map(str::to_owned).to_vec()), Names;
+        app_types: List<String> = List(["counter", "kv", "card", "echo", "election"].map(str::to_owned).to_vec()), Names;
         /// Between two signs of life of the meta server that leads to the others.
         raft_heartbeat_ms: u64 = 150, Number(10, HOUR_MS);
         /// For how long the one that leads is followed after each; another one is elected within twice that.

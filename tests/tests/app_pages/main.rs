@@ -37,7 +37,7 @@ macro_rules! pages {
 }
 
 // In the order of the alphabet.
-pages!(card, counter, echo, kv);
+pages!(card, counter, echo, election, kv);
 
 #[test]
 fn an_app_is_written_from_an_empty_folder() {
