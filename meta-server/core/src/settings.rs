@@ -55,7 +55,7 @@ impl Default for MetaSettings {
             stable_rs_min_running: Duration::from_secs(60),
             max_successive_unstable_restart: 5,
             replica_white_list: vec![],
-            app_types: vec!["counter".to_owned()],
+            app_types: ["counter", "kv", "card", "echo", "election"].map(str::to_owned).into(),
         }
     }
 }

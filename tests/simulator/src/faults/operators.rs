@@ -78,7 +78,10 @@ impl World<'_> {
             2 => AdminRequest::DescribeApp { name: app },
             // Of that name there is one already, or it can't be.
             3 => AdminRequest::CreateApp {
-                name: self.dice.pick(&[APP_NAME, "", "../tally", "Tally"]).to_owned(),
+                name: match self.dice.pick(&[APP_NAME, "", "../tally", "Tally"]) {
+                    APP_NAME if self.meta.durable.apps().next().is_none() => String::new(),
+                    name => name.to_owned(),
+                },
                 app_type: self.dice.pick(&[APP_TYPE, "abacus"]).to_owned(),
                 partition_count: self.dice.pick(&[0, 1, 1_000_000]),
                 replica_count: self.dice.pick(&[0, 1, 3, 100]),
