@@ -165,7 +165,13 @@ fn apps_are_created_with_care() {
     };
     use RefusalKind::InvalidArgument;
     for (name, app_type, partitions, replicas, why) in [
-        ("a", "abacus", 1, 3, "unknown app type `abacus`; the replica servers host: counter, kv, card, echo, election"),
+        (
+            "a",
+            "abacus",
+            1,
+            3,
+            "unknown app type `abacus`; the replica servers host: counter, kv, card, echo, election",
+        ),
         ("a", "counter", 0, 3, "0 partitions: write a number from 1 to 4096"),
         ("a", "counter", 4097, 3, "4097 partitions: write a number from 1 to 4096"),
         ("a", "counter", 1, 0, "0 replicas: write a number from 1 to 9"),
