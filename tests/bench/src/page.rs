@@ -147,12 +147,14 @@ impl Page {
     }
 
     fn latency(&self, mix: Mix, bytes: usize) -> String {
-        let mut text =
-            String::from("Latency in milliseconds, half and 99 of a hundred are faster:\n\n| clients |");
+        let mut text = String::from(
+            "Latency in milliseconds, half and 99 of a hundred are faster; and microseconds of processor time an \
+             operation, of the load and the servers together:\n\n| clients |",
+        );
         for kind in &self.kinds {
-            let _ = write!(text, " {0} p50 | {0} p99 |", kind.name());
+            let _ = write!(text, " {0} p50 | {0} p99 | {0} µs |", kind.name());
         }
-        text += &rule(1 + 2 * self.kinds.len());
+        text += &rule(1 + 3 * self.kinds.len());
         for &clients in &self.plan.clients {
             let _ = write!(text, "| {clients} |");
             for &kind in &self.kinds {
