@@ -80,11 +80,6 @@ impl App {
         &self.shared.info
     }
 
-    /// The cluster that it is in.
-    pub(crate) fn cluster(&self) -> &Cluster {
-        &self.shared.cluster
-    }
-
     /// The same app, with another time limit for each operation.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {

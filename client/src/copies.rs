@@ -5,8 +5,8 @@ use proto::pb;
 use proto::pb::admin_client::AdminClient;
 use words::Gpid;
 
+use crate::App;
 use crate::meta::{MetaError, Repeat};
-use crate::{App, partition_of};
 
 /// A description of an app with many partitions, in bytes.
 const LARGEST_REPLY: usize = 64 << 20;
@@ -44,7 +44,7 @@ impl App {
     /// # Errors
     /// What the meta server says, or that none answers.
     pub async fn copies(&self, key: &[u8]) -> Result<Copies, MetaError> {
-        let cluster = self.cluster();
+        let cluster = &self.shared().cluster;
         let ask = |channel| async {
             let mut admin = AdminClient::new(channel).max_decoding_message_size(LARGEST_REPLY);
             admin.describe_app(pb::DescribeAppRequest { name: self.info().name.clone() }).await
@@ -57,7 +57,7 @@ impl App {
             known.iter().any(|node| node.alive && node.node.as_ref().is_some_and(|it| it.node == *id))
         };
         let wanted = reply.app.as_ref().map_or(0, |app| app.replica_count);
-        let index = partition_of(key, self.info().partition_count);
+        let index = self.partition_of(key);
         let found = reply.partitions.into_iter().nth(index as usize);
         let found = found.ok_or_else(|| MetaError::Refused(format!("it knows no partition {index}")))?;
         let nodes = &reply.nodes;

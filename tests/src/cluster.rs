@@ -377,6 +377,20 @@ impl Cluster {
         self.servers[name].memory()
     }
 
+    /// Creates an app of three replicas, and waits until all are there; returns its name. With one partition one
+    /// server is primary of all of it.
+    ///
+    /// # Panics
+    /// If it is refused, or takes more than a minute.
+    pub fn create<'a>(&self, app: &'a str, app_type: &str, partitions: u32) -> &'a str {
+        let partitions = partitions.to_string();
+        let create = ["create", app, "--type", app_type, "--partitions", &partitions, "--replicas", "3"];
+        let answer = self.admin(&create);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        self.wait_until_whole(app);
+        app
+    }
+
     /// Waits until all replica servers are alive, and every partition of these apps is served by a primary and two
     /// secondaries that know it.
     ///

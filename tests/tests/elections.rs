@@ -80,10 +80,7 @@ impl Seen {
 #[test]
 fn masters_and_primaries_are_killed() {
     let mut cluster = Cluster::start();
-    let create = ["create", APP, "--type", "election", "--partitions", "1", "--replicas", "3"];
-    let answer = cluster.admin(&create);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    cluster.wait_until_whole(APP);
+    cluster.create(APP, "election", 1);
     let (_observer, records) = observe(&cluster);
     let mut seen = Seen { records, version: 0, name: String::new(), token: 0, elections: 0 };
     let mut candidates: BTreeMap<&str, Running> =

@@ -25,15 +25,6 @@ fn primary(cluster: &Cluster, app: &str) -> &'static str {
     })
 }
 
-/// An app of one partition, so that one server is primary of all of it.
-fn create_one_partition(cluster: &Cluster) -> &'static str {
-    let app = "counter.one";
-    let answer = cluster.admin(&["create", app, "--type", "counter", "--partitions", "1", "--replicas", "3"]);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    cluster.wait_until_whole(app);
-    app
-}
-
 #[test]
 fn random_kills() {
     let mut cluster = Cluster::start();
@@ -124,7 +115,7 @@ fn without_the_meta_server() {
 #[test]
 fn a_primary_is_killed() {
     let mut cluster = Cluster::start();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     let kills = short_or_full("a_primary_is_killed", 3, 20);
     let mut gaps = Vec::new();
     for _ in 0..kills {
@@ -143,7 +134,7 @@ fn a_primary_is_killed() {
 #[test]
 fn a_primary_is_stopped() {
     let mut cluster = Cluster::start();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     let load = Load::start(&cluster, app, 8, &["--clients", "16", "--keys", "16", "--reads", "20"]);
     sleep(Duration::from_secs(3));
     let replica = primary(&cluster, app);
@@ -157,7 +148,7 @@ fn a_primary_is_stopped() {
 #[test]
 fn a_primary_is_frozen() {
     let cluster = Cluster::start();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     // Many reads of few keys: a stale one would be seen.
     let load = Load::start(&cluster, app, 15, &["--clients", "16", "--keys", "2", "--reads", "70"]);
     sleep(Duration::from_secs(3));

@@ -31,15 +31,12 @@ fn prepare() -> Cluster {
     cluster
 }
 
-fn start(cluster: &mut Cluster, partitions: &str) {
+fn start(cluster: &mut Cluster, partitions: u32) {
     for server in ["meta1"].into_iter().chain(REPLICAS) {
         cluster.restart(server);
     }
     cluster.wait_until_whole("counter.instance0");
-    let create = ["create", APP, "--type", "kv", "--partitions", partitions, "--replicas", "3"];
-    let answer = cluster.admin(&create);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    cluster.wait_until_whole(APP);
+    cluster.create(APP, "kv", partitions);
 }
 
 /// Writers, until they are told to stop.
@@ -184,7 +181,7 @@ fn primary(cluster: &Cluster) -> &'static str {
 #[test]
 fn whatever_dies_nothing_is_lost() {
     let mut cluster = prepare();
-    start(&mut cluster, "4");
+    start(&mut cluster, 4);
     let writers = Writers::start(&cluster);
     sleep(Duration::from_secs(3));
     let victim = primary(&cluster);
@@ -226,7 +223,7 @@ fn tables(folder: &Path, found: &mut BTreeMap<u64, PathBuf>) {
 #[test]
 fn a_damaged_table_costs_the_replica_and_no_answer() {
     let mut cluster = prepare();
-    start(&mut cluster, "1");
+    start(&mut cluster, 1);
     let writers = Writers::start(&cluster);
     let victim = REPLICAS[0];
     let damaged = wait_for("tables to damage", || {
@@ -261,7 +258,7 @@ fn a_full_disk_costs_no_answer() {
     }
     let mut cluster = prepare();
     let disks = REPLICAS.map(|name| SmallDisk::new(&cluster.data(name), 128));
-    start(&mut cluster, "1");
+    start(&mut cluster, 1);
     let writers = Writers::start(&cluster);
     sleep(Duration::from_secs(3));
     disks[0].fill();

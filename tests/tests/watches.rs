@@ -62,18 +62,10 @@ fn add(cluster: &Cluster, app: &str) -> (u64, i64) {
     (shown["decree"].as_u64().expect("a decree"), shown["value"].as_i64().expect("a value"))
 }
 
-fn create_one_partition(cluster: &Cluster) -> &'static str {
-    let app = "counter.one";
-    let answer = cluster.admin(&["create", app, "--type", "counter", "--partitions", "1", "--replicas", "3"]);
-    assert_eq!(answer.code, 0, "{answer:?}");
-    cluster.wait_until_whole(app);
-    app
-}
-
 #[test]
 fn every_change_once_while_primaries_are_killed() {
     let mut cluster = Cluster::start();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     let kills = short_or_full("every_change_once_while_primaries_are_killed", 4, 20);
     let (first_decree, first) = add(&cluster, app);
     let from = first_decree.to_string();
@@ -113,7 +105,7 @@ fn who_comes_too_late_is_told_what_is_left() {
     let mut cluster = Cluster::prepare();
     cluster.set("replication.watch_history_bytes=2000");
     cluster.start_all();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     let begin = add(&cluster, app).0;
     let decrees: Vec<u64> = (0..40).map(|_| add(&cluster, app).0).collect();
     let from = begin.to_string();
@@ -131,7 +123,7 @@ fn who_comes_too_late_is_told_what_is_left() {
 #[test]
 fn a_role_that_moves_takes_its_watchers_along() {
     let mut cluster = Cluster::start();
-    let app = create_one_partition(&cluster);
+    let app = cluster.create("counter.one", "counter", 1);
     let first = add(&cluster, app);
     let from = first.0.to_string();
     let watcher = Watcher::start(&cluster, &["n", "--app", app, "--from", &from, "--json"]);

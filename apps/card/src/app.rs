@@ -6,8 +6,8 @@ use std::io;
 
 use bytes::Bytes;
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, LearnState, OpenContext,
-    Rejection, ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, Digest, LearnState,
+    OpenContext, Rejection, ReplicatedApp,
 };
 
 use crate::request::{
@@ -121,10 +121,7 @@ impl ReplicatedApp for CardApp {
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over the state as bytes.
-        encode(&self.cards).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        Digest::of(&encode(&self.cards))
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, Bytes, Change, CheckpointJob, Checkpoints, Decree, LearnState,
-    OpenContext, Rejection, ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, Bytes, Change, CheckpointJob, Checkpoints, Decree, Digest,
+    LearnState, OpenContext, Rejection, ReplicatedApp,
 };
 
 use crate::request::{self, OVERFLOW, Request};
@@ -116,10 +116,7 @@ impl ReplicatedApp for CounterApp {
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over the state as bytes.
-        encode(&self.counters).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        Digest::of(&encode(&self.counters))
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {

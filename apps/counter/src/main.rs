@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use client::command_line::app::{AppArgs, not_done, not_opened, run, unknown};
+use client::command_line::app::{AppArgs, not_done, not_opened, run, stop_at_ctrl_c, unknown};
 use client::command_line::{EXIT_MISTAKE, EXIT_NOT_DONE, complain, parse, print_for_reader, print_line};
 use client::{Decree, Outcome};
 use counter::bench::{Bench, Plan, Report, SumCheck};
@@ -172,7 +172,8 @@ async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool)
         Err(error) => return complain(EXIT_MISTAKE, format!("the history can't be written: {error}")),
     };
     let bench = Bench::new(plan, counter, history);
-    tokio::spawn(stop_at_ctrl_c(Arc::clone(&bench)));
+    let stopped = Arc::clone(&bench);
+    tokio::spawn(stop_at_ctrl_c(move || stopped.stop()));
     let bar = ProgressBar::new(plan.span.as_secs());
     let progress = tokio::spawn(show_progress(bar.clone(), Arc::clone(&bench)));
     let report = bench.run().await;
@@ -195,17 +196,6 @@ async fn bench(plan: Plan, counter: Counter, history: Option<&Path>, json: bool)
             }
         }
         Err(error) => complain(EXIT_NOT_DONE, format!("the history can't be written: {error}")),
-    }
-}
-
-/// The first ends the load early, and what was done is reported; the second ends the process.
-async fn stop_at_ctrl_c(bench: Arc<Bench>) {
-    const INTERRUPTED: i32 = 130;
-    if tokio::signal::ctrl_c().await.is_ok() {
-        bench.stop();
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(INTERRUPTED);
-        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::io;
 
 use bytes::Bytes;
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, LearnState, OpenContext,
-    ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, CheckpointJob, Checkpoints, Decree, Digest, LearnState,
+    OpenContext, ReplicatedApp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,10 +82,7 @@ impl ReplicatedApp for EchoApp {
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over the state as bytes.
-        encode(&self.heard).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        Digest::of(&encode(&self.heard))
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {

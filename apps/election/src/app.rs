@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, Bytes, Change, CheckpointJob, Checkpoints, Decree, LearnState,
-    OpenContext, Rejection, ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, Bytes, Change, CheckpointJob, Checkpoints, Decree, Digest,
+    LearnState, OpenContext, Rejection, ReplicatedApp,
 };
 
 use crate::request::{Answer, MALFORMED, Master, Record, Request};
@@ -140,10 +140,7 @@ impl ReplicatedApp for ElectionApp {
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over the state as bytes.
-        encode(&self.records).iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        Digest::of(&encode(&self.records))
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use replicated_app::{
-    AppAnswer, AppType, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, OpenContext, Rejection,
-    ReplicatedApp,
+    AppAnswer, AppType, ApplyMode, Batch, Change, CheckpointJob, Decree, Digest, LearnState, OpenContext,
+    Rejection, ReplicatedApp,
 };
 use rocksdb::Cache;
 
@@ -263,23 +263,17 @@ impl ReplicatedApp for KvApp {
     }
 
     fn digest(&self) -> u64 {
-        // FNV-1a over all rows.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let mut take = |bytes: &[u8]| {
-            for &byte in bytes {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
+        let mut digest = Digest::default();
         let read = self.live.each(|row, value| {
-            take(&row.len().to_le_bytes());
-            take(row);
-            take(&value.len().to_le_bytes());
-            take(value);
+            for part in [row, value] {
+                digest.take(&part.len().to_le_bytes());
+                digest.take(part);
+            }
         });
         if let Err(error) = read {
             self.broken(&error);
         }
-        hash
+        digest.value()
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {

@@ -19,12 +19,14 @@
 //! docs/write-an-app.md goes through an app line by line.
 
 mod checkpoints;
+mod digest;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use bytes::Bytes;
 pub use checkpoints::Checkpoints;
+pub use digest::Digest;
 pub use words::{AppAnswer, AppInfo, Change, Decree, Gpid, Rejection};
 
 /// A single-node service that can be replicated.
@@ -83,7 +85,7 @@ pub trait ReplicatedApp: Send {
     fn apply_checkpoint(&mut self, mode: ApplyMode, state: &LearnState) -> io::Result<()>;
 
     /// A number that depends on all of the state and nothing else: equal on replicas that applied the same
-    /// decrees. Tests compare it (S12); it may be slow.
+    /// decrees. Tests compare it (S12); it may be slow. [`Digest`] makes one of bytes.
     fn digest(&self) -> u64;
 
     /// Ends the app. With `clean_up` all that it stored is to be deleted.

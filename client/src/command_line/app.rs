@@ -68,3 +68,15 @@ pub fn unknown() -> ExitCode {
     let what = "the outcome is unknown: no answer in time; it counts at most once, now or later";
     complain(EXIT_UNKNOWN, what)
 }
+
+/// Ctrl-C while something runs that can be ended early: the first one ends it, and what was done can be reported; the
+/// second one ends the process.
+pub async fn stop_at_ctrl_c(stop: impl FnOnce()) {
+    const INTERRUPTED: i32 = 130;
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop();
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(INTERRUPTED);
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use client::command_line::app::stop_at_ctrl_c;
 use client::command_line::{EXIT_NOT_DONE, complain, print_line};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -83,7 +84,8 @@ pub(crate) async fn run(arguments: Arguments, kv: Kv, form: Form) -> ExitCode {
         distribution,
     };
     let bench = Bench::new(plan, kv, arguments.loaded);
-    tokio::spawn(stop_at_ctrl_c(Arc::clone(&bench)));
+    let stopped = Arc::clone(&bench);
+    tokio::spawn(stop_at_ctrl_c(move || stopped.stop()));
     let mut phases = Vec::new();
     if !arguments.loaded {
         phases.push(watched(&bench, "loading", bench.load()).await);
@@ -116,17 +118,6 @@ fn workloads(which: Which) -> Vec<Workload> {
         Which::F => vec![Workload::F],
         Which::All => Workload::ALL.to_vec(),
         Which::None => Vec::new(),
-    }
-}
-
-/// The first one ends the phases early, and what was done is reported; the second ends the process.
-async fn stop_at_ctrl_c(bench: Arc<Bench>) {
-    const INTERRUPTED: i32 = 130;
-    if tokio::signal::ctrl_c().await.is_ok() {
-        bench.stop();
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(INTERRUPTED);
-        }
     }
 }
 
