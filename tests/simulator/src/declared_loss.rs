@@ -18,15 +18,18 @@ impl Truth {
         (partition.loss, partition.lost_at) = (Some(after.ballot), after.ballot);
     }
 
-    /// The first one that leads after a loss: what it does not have, from the first decree on where it differs
-    /// from what was committed, is given up. It has committed nothing in this part yet.
-    pub(super) fn on_first_after_loss(&mut self, gpid: Gpid, replica: &Replica) {
+    /// Who leads first after a loss: what it does not have, from the first decree on where it differs from what was
+    /// committed, is given up. What it `inherited` may not be durable yet, so that a restart can cost more of it: the
+    /// question is open until all of that is committed once more.
+    pub(super) fn on_first_after_loss(&mut self, gpid: Gpid, replica: &Replica, inherited: Decree) {
         let partition = self.partition(gpid);
         let leads = replica.role() == RoleName::Primary;
         if !partition.loss.is_some_and(|ballot| leads && replica.ballot() >= ballot) {
             return;
         }
-        partition.loss = None;
+        if replica.last_committed() >= inherited {
+            partition.loss = None;
+        }
         let has = |decree: Decree, id: MutationId| match replica.identity_at(decree) {
             Some(here) => here == id,
             None => decree <= replica.last_committed(),

@@ -189,7 +189,7 @@ impl Truth {
         if role == RoleName::Primary && !was_primary {
             seen.inherited = replica.last_prepared();
         }
-        self.on_first_after_loss(gpid, replica);
+        self.on_first_after_loss(gpid, replica, seen.inherited);
         let from = before.map_or(committed, |before| before.committed);
         self.look_at_commits(scene, node, gpid, replica, from)?;
         match role {
