@@ -1,7 +1,7 @@
 //! Requests from any client, and answers from any server.
 
 use bytes::Bytes;
-use hostile::{harmed, noise, peak};
+use hostile::{harmed, justified, noise, peak};
 use kv::request::{Condition, Read, Request, Write};
 use kv::{Change, Decided, KvType, Page, Remaining, State};
 use proptest::prelude::*;
@@ -9,10 +9,6 @@ use replicated_app::{AppInfo, AppType, Batch, Decree, Gpid, OpenContext};
 
 #[global_allocator]
 static ALLOCATOR: hostile::Counting = hostile::Counting;
-
-fn justified(bytes: usize) -> usize {
-    64 * bytes + (64 << 10)
-}
 
 type Blob = Vec<u8>;
 

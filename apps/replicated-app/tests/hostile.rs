@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hostile::{flips, harmed, noise, peak};
+use hostile::{flips, harmed, justified, noise, peak};
 use proptest::prelude::*;
 use replicated_app::{ApplyMode, Checkpoints, Decree, LearnState};
 
@@ -58,6 +58,6 @@ proptest! {
         if bytes != written() {
             prop_assert_eq!(states, [None, None]);
         }
-        prop_assert!(peak <= 64 * bytes.len() + (64 << 10), "{peak} bytes for {}", bytes.len());
+        prop_assert!(peak <= justified(bytes.len()), "{peak} bytes for {}", bytes.len());
     }
 }

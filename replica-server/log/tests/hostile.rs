@@ -4,19 +4,13 @@
 use std::sync::Arc;
 
 use crc32c::{crc32c, crc32c_append};
-use hostile::{flips, harmed, noise, peak};
+use hostile::{flips, harmed, justified, noise, peak};
 use proptest::prelude::*;
 use replica_log::{Damage, MemoryFolder, Opened, Options, PrepareLog};
 use words::{AppInfo, Ballot, Decree, Gpid, Mutation, MutationId, Record, Write, WriteKind};
 
 #[global_allocator]
 static ALLOCATOR: hostile::Counting = hostile::Counting;
-
-/// Recovery may take this much for a log of so many bytes. A frame of 24 bytes is told as damage, a record of 30
-/// becomes a `Record`, with room to grow in a vector and places in maps.
-fn justified(bytes: usize) -> usize {
-    64 * bytes + (64 << 10)
-}
 
 /// A record's own lists are made large enough for what they announce, up to this: serde's bound, not ours.
 const ANNOUNCED: usize = 1 << 20;

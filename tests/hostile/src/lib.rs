@@ -10,6 +10,8 @@
 //! assert!(bytes.len() <= peak && peak < 1100);
 //! ```
 
+pub mod app;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -74,6 +76,13 @@ pub fn allocations<T>(work: impl FnOnce() -> T) -> (T, usize) {
     TIMES.set(0);
     let answer = work();
     (answer, TIMES.get())
+}
+
+/// What reading so many bytes may take: a small value becomes a structure, with room to grow in a vector and places in
+/// maps.
+#[must_use]
+pub fn justified(bytes: usize) -> usize {
+    64 * bytes + (64 << 10)
 }
 
 /// One thing done to bytes.
