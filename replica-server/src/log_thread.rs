@@ -61,6 +61,7 @@ fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) 
             match log.collect(&decrees) {
                 Ok(0) => {}
                 Ok(segments) => tracing::info!(segments, "cut the prepare log"),
+                Err(error) if log.has_failed() => stop_the_process(&error),
                 Err(error) => tracing::warn!(%error, "can't cut the prepare log; it is tried again later"),
             }
         }

@@ -70,8 +70,8 @@ impl World<'_> {
                 }
                 self.check_log_is_cut(index, durable)
             }
-            Err(_) if machine.disk.log.is_dead() => self.die_of_disk(index),
-            // Tried again later; if the log has failed, the next write says so.
+            Err(_) if machine.disk.log.is_dead() || process.log.has_failed() => self.die_of_disk(index),
+            // Tried again later.
             Err(_) => Ok(()),
         }
     }
