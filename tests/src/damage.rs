@@ -15,6 +15,12 @@ pub enum Part {
     Framework,
 }
 
+/// Whether there is such a file.
+#[must_use]
+pub fn can_be_damaged(data: &Path, part: Part) -> bool {
+    find(data, part).is_some()
+}
+
 /// Flips a bit; returns the file, or `None` if there is no such file.
 ///
 /// # Panics

@@ -17,7 +17,7 @@ mod requirement;
 mod small_disk;
 
 pub use cluster::{CLIENT, Cluster, METAS, MetaServer, Partition, REPLICAS};
-pub use damage::{Part, flip_a_bit};
+pub use damage::{Part, can_be_damaged, flip_a_bit};
 pub use dice::Dice;
 pub use load::{Load, Summary};
 pub use netns::{Harm, Network, Wound};

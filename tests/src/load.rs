@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::{Process, program};
@@ -20,6 +21,7 @@ const FEWEST_PER_S: u64 = 100;
 #[derive(Debug)]
 pub struct Load {
     process: Process,
+    started: Instant,
     seconds: u64,
     output: PathBuf,
     history: PathBuf,
@@ -51,7 +53,8 @@ impl Load {
         let mut command = cluster.command("counter");
         command.args(["--app", app, "bench", "--seconds", &seconds.to_string(), "--json"]);
         command.args(options).arg("--history").arg(&history);
-        Self { process: Process::start("counter bench", command, &output), seconds, output, history }
+        let process = Process::start("counter bench", command, &output);
+        Self { process, started: Instant::now(), seconds, output, history }
     }
 
     /// Whether it still runs.
@@ -66,6 +69,17 @@ impl Load {
     #[must_use]
     pub fn finish(self) -> Summary {
         self.judge().unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    /// As [`finish`](Self::finish), and its end is now.
+    ///
+    /// # Panics
+    /// As [`finish`](Self::finish) does.
+    #[must_use]
+    pub fn stop(mut self) -> Summary {
+        self.process.signal(Signal::INT);
+        self.seconds = self.seconds.min(self.started.elapsed().as_secs());
+        self.finish()
     }
 
     /// As [`finish`](Self::finish), for a test in which something has to be wrong.

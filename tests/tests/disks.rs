@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tests::{Cluster, Load, Part, REPLICAS, SmallDisk, flip_a_bit, report, wait_for};
+use tests::{Cluster, Load, Part, REPLICAS, SmallDisk, can_be_damaged, flip_a_bit, report, wait_for};
 
 const APP: &str = "counter.instance0";
 const DISK_MIB: u64 = 64;
@@ -111,26 +111,25 @@ fn a_write_to_a_full_disk_is_refused_clearly() {
 fn damage_a_file(test: &'static str, part: Part, complaint: &str) {
     let mut cluster = prepare(8);
     start(&mut cluster);
-    let load = Load::start(&cluster, APP, 12, &LOAD);
-    sleep(Duration::from_secs(4));
+    let load = Load::start(&cluster, APP, 120, &LOAD);
     let victim = REPLICAS[0];
     let damaged = wait_for("a file to damage", || {
+        if !can_be_damaged(&cluster.data(victim), part) {
+            return Err(format!("no {part:?}"));
+        }
         cluster.kill(victim);
+        // It may have been deleted a moment before.
         let damaged = flip_a_bit(&cluster.data(victim), part);
         cluster.restart(victim);
-        damaged.ok_or_else(|| {
-            // With more data there will be one.
-            sleep(Duration::from_secs(1));
-            format!("no {part:?}")
-        })
+        damaged.ok_or_else(|| format!("no {part:?} any more"))
     });
     let lines = wait_for("a complaint", || {
         let log = cluster.log(victim);
         let lines = log.lines().filter(|line| line.contains(complaint)).count();
         if lines > 0 { Ok(lines) } else { Err(format!("{victim} has not said `{complaint}`")) }
     });
-    let summary = load.finish();
     cluster.wait_until_whole(APP);
+    let summary = load.stop();
     let name = damaged.strip_prefix(cluster.folder()).unwrap_or(Path::new("?")).display().to_string();
     report(&format!("{test}: {name}, {lines} complaints, {summary:?}"));
 }
