@@ -201,6 +201,7 @@ impl Replica {
             replica.handed = durable.decree;
             replica.applied = durable.decree;
             replica.durable = durable;
+            replica.checkpoint.replays(step, durable.decree, list.last_committed());
             let known: Vec<_> = (durable.decree.0 + 1..=list.last_committed().0)
                 .filter_map(|d| list.entry(Decree(d)).map(|entry| entry.mutation.clone()))
                 .collect();

@@ -2,11 +2,14 @@
 
 use std::io;
 
-use words::{AppInfo, Ballot, Configuration, Gpid, MutationId, Record, Time};
+use words::{AppInfo, Ballot, Configuration, Decree, Gpid, MutationId, Record, Time};
 
 use super::{PendingKind, Presence, Replica, Role};
 use crate::step::Step;
 use crate::{Settings, Work};
+
+/// To replay more than this part of `checkpoint_decrees` is long.
+const LONG_REPLAY: u64 = 64;
 
 /// When the next checkpoint is due.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub(super) struct Checkpoint {
     running: bool,
     /// Since when something is applied that is not durable.
     dirty_since: Option<Time>,
+    /// A long replay ends with this decree, and a checkpoint is due once it is applied.
+    after_replay: Option<Decree>,
 }
 
 impl Checkpoint {
@@ -22,6 +27,15 @@ impl Checkpoint {
             Some(since) if !self.running => since + settings.checkpoint_interval,
             _ => Time::NEVER,
         }
+    }
+
+    /// What the log has beyond the app has to be replayed at each start until a checkpoint holds it. A node that never
+    /// lives for `checkpoint_interval` would have more of that each time, and come back later and later; so what took
+    /// long once is not left to the next start.
+    pub(super) fn replays(&mut self, step: &Step<'_>, durable: Decree, upto: Decree) {
+        let behind = upto.0.saturating_sub(durable.0);
+        self.dirty_since = (behind > 0).then_some(step.now.time);
+        self.after_replay = (behind > step.settings.checkpoint_decrees / LONG_REPLAY).then_some(upto);
     }
 }
 
@@ -122,10 +136,13 @@ impl Replica {
         let able = self.is_ready() && self.fetching.is_none() && !matches!(self.role, Role::Error(_));
         if behind == 0 || !able {
             self.checkpoint.dirty_since = None;
+            self.checkpoint.after_replay = None;
             return;
         }
+        let replayed = self.checkpoint.after_replay.take_if(|upto| *upto <= self.applied);
         let since = *self.checkpoint.dirty_since.get_or_insert(step.now.time);
-        if behind >= step.settings.checkpoint_decrees
+        if replayed.is_some()
+            || behind >= step.settings.checkpoint_decrees
             || step.now.time >= since + step.settings.checkpoint_interval
         {
             self.checkpoint.running = true;
@@ -147,7 +164,7 @@ impl Replica {
 
     /// Up to where this node's log is not needed for the partition any more; `None` if it is not needed at all:
     /// a replica in `Error` is learned afresh, and must not hold the log of all others once the log says so.
-    pub(crate) fn collectable(&self) -> Option<words::Decree> {
+    pub(crate) fn collectable(&self) -> Option<Decree> {
         let durable = self.durable.decree;
         let collectable = self.needed_by_learners().map_or(durable, |needed| needed.min(durable));
         (!self.broken_noted).then_some(collectable)

@@ -1,7 +1,9 @@
 //! What a node makes of the log that it finds at its start, each kept as the test that showed it.
 
-use replica_core::{Replay, Settings};
-use words::{Ballot, Decree, Envelope, PeerMessage, Record, RoleName};
+use std::time::Duration;
+
+use replica_core::{Event, Replay, Settings, Work};
+use words::{Ballot, Decree, Envelope, MutationId, PeerMessage, Record, RoleName};
 
 use crate::alone::{Alone, LEADER, ME, app, id, mutation};
 use crate::harness::GPID;
@@ -121,6 +123,26 @@ fn a_start_takes_no_more_into_memory_than_the_list_may_have() {
     log.extend((1..=last).map(|decree| prepare(2, 2, decree, decree)));
     let node = Alone::finds(&log, Some(id(2, last)));
     assert_eq!(node.replica().load().tail, list_tail);
+}
+
+/// A node that is killed again and again before `checkpoint_interval` has passed would have more to replay each time.
+#[test]
+fn what_took_long_to_replay_is_not_left_to_the_next_start() {
+    let long = Settings::default().checkpoint_decrees / 64;
+    for (last, asked) in [(long, 0), (long + 1, 1)] {
+        let mut log = vec![Record::Created { gpid: GPID, app: app() }];
+        log.extend((1..=last).map(|decree| prepare(2, 2, decree, decree)));
+        let mut node = Alone::finds(&log, Some(MutationId::ZERO));
+        let checkpoints =
+            |node: &Alone| node.work.iter().filter(|work| matches!(work, Work::Checkpoint { .. })).count();
+        node.pass(Duration::ZERO);
+        assert_eq!(node.replica().applied(), Decree(last));
+        assert_eq!(checkpoints(&node), asked, "{last} mutations were replayed");
+        let durable = Ok(MutationId { ballot: Ballot(2), decree: Decree(last) });
+        node.run(Event::CheckpointDone { gpid: GPID, result: durable });
+        node.pass(Settings::default().checkpoint_interval);
+        assert_eq!(checkpoints(&node), asked, "all is durable");
+    }
 }
 
 #[test]
