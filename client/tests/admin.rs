@@ -24,6 +24,8 @@ fn a_mistake_is_one_line_and_exit_code_2() {
         (&["propose", "--gpid", "1.0", "--type", "delete", "--node", "replica1"], "downgrade_to_inactive"),
         (&["balance", "--gpid", "1.0", "--type", "move_pri", "--from", "replica1"], "--to"),
         (&["create", "a", "--type", "counter", "--partitions", "0", "--replicas", "3"], "'0'"),
+        (&["create", "a", "-t", "counter", "-p", "1", "-r", "3", "--within", "0"], "'0'"),
+        (&["create", "a", "-t", "counter", "-p", "1", "-r", "3", "--within", "1", "--no-wait"], "--no-wait"),
         (&["--set", "client.timeout=1", "ls"], "client.timeout"),
         (&["ls", "--bogus"], "--bogus"),
     ] {

@@ -38,10 +38,10 @@ fn folders(cluster: &Cluster, app_id: u64) -> Vec<PathBuf> {
 fn an_app_is_created_dropped_recalled_and_goes() {
     let mut cluster = Cluster::start();
     let created = cluster.admin(&["create", OTHER, "-t", "counter", "-p", "4", "-r", "3"]);
-    assert!(created.stderr.contains("4 of 4 partitions serve, "), "its progress: {created:?}");
+    let whole = "4 of 4 partitions serve, 12 of 12 replicas are there\n";
+    assert!(created.stderr.ends_with(whole), "its progress: {created:?}");
     assert_eq!(done(created), format!("created app 2 `{OTHER}`"));
     assert_eq!(done(counter(&cluster, OTHER, &["add", "apples", "5"])), "5");
-    cluster.wait_until_whole(OTHER);
 
     let dropped = json(cluster.admin(&["drop", OTHER, "--json"]));
     assert_eq!((&dropped["dropped"], dropped["app_id"].as_u64()), (&OTHER.into(), Some(2)));
@@ -128,6 +128,31 @@ fn an_environment_slows_writers_down_and_turns_requests_away() {
     let summary = Load::start(&cluster, APP, 10, &writes).finish();
     report(&format!("400*delay*200,800*reject*50: {summary:?}"));
     assert!(summary.ops_per_s < 1_000.0, "{summary:?}");
+}
+
+/// `admin create` waits for as many replicas as there are servers for, and not for ever.
+#[test]
+fn creating_an_app_waits_for_what_there_can_be() {
+    let mut cluster = Cluster::start();
+    cluster.kill("replica3");
+    wait_for("one server to be dead", || {
+        if cluster.node("replica3").is_ok() { Err("it is alive".to_owned()) } else { Ok(()) }
+    });
+    let create = ["create", OTHER, "-t", "counter", "-p", "4", "-r", "3"];
+    let created = cluster.admin(&create);
+    let part = "4 of 4 partitions serve, 8 of 12 replicas are there (only 2 servers can have some now)\n";
+    assert!(created.stderr.ends_with(part), "{created:?}");
+    assert_eq!(done(created), format!("created app 2 `{OTHER}`"));
+
+    cluster.kill("replica1");
+    cluster.kill("replica2");
+    let answer = cluster.admin(&["create", "later", "-t", "counter", "-p", "1", "-r", "3", "--within", "1"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (4, ""), "{answer:?}");
+    let why = "`later` is there, but after 1 s 0 of 1 partitions serve, 0 of 3 replicas are there";
+    assert!(answer.stderr.lines().last().is_some_and(|line| line.contains(why)), "{answer:?}");
+    let answer = cluster.admin(&["create", "at-once", "-t", "counter", "-p", "1", "-r", "3", "--no-wait"]);
+    assert_eq!(answer.stderr, "", "nothing was waited for");
+    assert_eq!(done(answer), "created app 4 `at-once`");
 }
 
 /// A primary whose disk is low refuses writes with a clear word and serves reads; the others go on; it heals.

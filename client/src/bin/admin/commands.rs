@@ -15,6 +15,7 @@ mod meta;
 mod node;
 mod partition;
 mod recover;
+mod wait;
 mod why;
 
 use std::time::Duration;

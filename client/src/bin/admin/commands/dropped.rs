@@ -5,7 +5,7 @@ use proto::pb;
 use serde_json::json;
 
 use super::app::info;
-use super::create::wait_until_it_serves;
+use super::wait::Wait;
 use crate::answer::Answer;
 use crate::ask::Admin;
 use crate::clock::utc;
@@ -45,7 +45,7 @@ impl Drop {
     }
 }
 
-/// Bring a dropped app back with its data, and wait until each of its partitions has a primary that serves
+/// Bring a dropped app back with its data, and wait until each of its partitions serves, with all its replicas
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -64,9 +64,8 @@ pub(crate) struct Recall {
     app_id: u32,
     /// What it shall be called, if its name is taken meanwhile, or another one is wanted
     new_name: Option<String>,
-    /// Don't wait
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 impl Recall {
@@ -75,9 +74,7 @@ impl Recall {
         let request = pb::RecallAppRequest { app_id: self.app_id, new_name };
         let reply = admin.ask(async |mut admin| admin.recall_app(request.clone()).await).await?;
         let app = reply.app.unwrap_or_default();
-        if !self.no_wait {
-            wait_until_it_serves(admin, &app.name).await?;
-        }
+        self.wait.until_it_is_up(admin, &app.name).await?;
         Ok(Answer::new(info(Some(&app)), format!("recalled app {} `{}`", app.app_id, app.name)))
     }
 }

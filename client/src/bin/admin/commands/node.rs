@@ -281,7 +281,8 @@ impl Show {
     }
 }
 
-async fn list_nodes(admin: &Admin) -> Result<pb::ListNodesReply, MetaError> {
+/// All nodes that are known.
+pub(crate) async fn list_nodes(admin: &Admin) -> Result<pb::ListNodesReply, MetaError> {
     admin.look(async |mut admin| admin.list_nodes(pb::ListNodesRequest {}).await).await
 }
 
