@@ -148,6 +148,7 @@ async fn serve(
     let _shutdown = Shutdown(raft.clone());
     let lease = options.timers.election_timeout;
     let members = Arc::new(Members::new(raft.clone(), me));
+    let first_app = options.first_app.clone();
     let (owner, standing) = Owner::new(
         raft.clone(),
         view.clone(),
@@ -159,7 +160,10 @@ async fn serve(
     );
     let (inputs, receiver) = mpsc::channel(INPUTS);
     let heard = watch::Sender::new(Heard::default());
-    let services = Services::new(inputs, standing, view, heard.subscribe(), keepalive, Arc::clone(&members));
+    let first_app = first_app.as_ref().map(|app| app.name.as_str());
+    let heard_by_clients = heard.subscribe();
+    let services =
+        Services::new(inputs, standing, view, heard_by_clients, keepalive, first_app, Arc::clone(&members));
     let gate = Arc::new(Gate::default());
     let name = options.name;
     let peers = RaftService { raft: raft.clone(), me, name, gate: Arc::clone(&gate), members, heard, lease };

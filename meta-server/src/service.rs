@@ -35,6 +35,8 @@ pub(crate) struct Services {
     heard: watch::Receiver<Heard>,
     /// How long after it heard the one that leads this server still answers for it.
     answers_for: Duration,
+    /// The app that is created as soon as there are servers for it, if no app ever was.
+    first_app: Option<Arc<str>>,
     pub(crate) members: Arc<Members>,
 }
 
@@ -45,9 +47,11 @@ impl Services {
         view: watch::Receiver<View>,
         heard: watch::Receiver<Heard>,
         answers_for: Duration,
+        first_app: Option<&str>,
         members: Arc<Members>,
     ) -> Self {
-        Self { inputs, last_session: Arc::default(), standing, view, heard, answers_for, members }
+        let first_app = first_app.map(Arc::from);
+        Self { inputs, last_session: Arc::default(), standing, view, heard, answers_for, first_app, members }
     }
 
     /// Has an operator's request answered.
@@ -88,7 +92,12 @@ impl Services {
             return Ok(route);
         }
         self.leads().await?;
-        self.view.borrow().state.route(app_name, id).map_err(Status::not_found)
+        let state = &self.view.borrow().state;
+        state.route(app_name, id).map_err(|why| {
+            // A client that is started together with the cluster asks again.
+            let is_to_come = state.apps().next().is_none() && self.first_app.as_deref() == Some(app_name);
+            if is_to_come { not_yet(app_name) } else { Status::not_found(why) }
+        })
     }
 
     async fn heard_route(&self, app_name: &str, id: AppId) -> Option<AppRoute> {
@@ -105,10 +114,23 @@ impl Services {
 
 /// A refusal: nothing was done, and who might do it.
 fn elsewhere(leader: &str) -> Status {
-    let mut status = Status::unavailable(match leader {
+    let message = match leader {
         "" => "no meta server leads just now; try again".to_owned(),
         leader => format!("this meta server does not lead; ask the one at {leader}"),
-    });
+    };
+    refused_for_now(message, leader)
+}
+
+/// The first app of `config.ini` is to come.
+fn not_yet(app_name: &str) -> Status {
+    let message = format!(
+        "no app `{app_name}` yet: it is created once enough replica servers are there and hold nothing; see `admin nodes`"
+    );
+    refused_for_now(message, "")
+}
+
+fn refused_for_now(message: String, leader: &str) -> Status {
+    let mut status = Status::unavailable(message);
     let leader = leader.parse().unwrap_or_else(|_| MetadataValue::from_static(""));
     status.metadata_mut().insert(proto::LEADER_KEY, leader);
     status

@@ -241,6 +241,14 @@ async fn the_first_app_is_created_once() {
     let (name, app_type) = ("counter.instance0".to_owned(), "counter".to_owned());
     let first = FirstApp { name: name.clone(), app_type, partition_count: 8, replica_count: 3 };
     let server = Server::start(options(directory.path(), Some(first.clone()))).await;
+    // Whoever is faster shall ask again; nobody waits for another one.
+    for (app_name, code, asks_again) in [(&*name, Code::Unavailable, true), ("z", Code::NotFound, false)] {
+        let request = pb::QueryConfigurationRequest { app_name: app_name.to_owned(), app_id: 0 };
+        let status =
+            MetaClient::new(server.channel().await).query_configuration(request).await.expect_err("refused");
+        assert_eq!((status.code(), status.metadata().contains_key(proto::LEADER_KEY)), (code, asks_again));
+        assert!(status.message().starts_with(&format!("no app `{app_name}`")), "{status}");
+    }
     // Once nodes are there, and have nothing.
     let mut nodes = vec![];
     for number in 1..=3 {
