@@ -158,14 +158,15 @@ impl Recovered {
         workers: Workers,
     ) -> Result<Self, StartError> {
         let data = DataFolder::open(&settings.data_dir(&name), &name)?;
-        let (log, opened) = storage::open_log(&data, settings.replication.log_segment_mb << 20)?;
         let offers = Arc::new(Offers::new(data.life));
         let history = settings.replication.watch_history_bytes;
         let mut apps = Apps::new(&data.path, Arc::clone(&registry), Arc::clone(&offers), workers, history)
             .map_err(|error| StartError::new(format!("data directory {}: {error}", data.path.display())))?;
-        let recovered = storage::recover(&opened, &mut apps, &registry)?;
+        let options = replica_log::Options { segment_bytes: settings.replication.log_segment_mb << 20 };
+        let core_settings = core_settings(settings);
+        let (log, recovered) = storage::recover(&data, options, &core_settings, &mut apps, &registry)?;
         let identity = Identity { node: data.node, life: data.life, name, address };
-        let core = NodeCore::new(identity, core_settings(settings), recovered, clock::now());
+        let core = NodeCore::new(identity, core_settings, recovered, clock::now());
         Ok(Self { data, core, apps, offers, log })
     }
 }

@@ -377,6 +377,15 @@ impl Cluster {
         self.servers[name].memory()
     }
 
+    /// The most bytes of memory that a server ever held, in its present life.
+    ///
+    /// # Panics
+    /// If it is not running.
+    #[must_use]
+    pub fn peak_memory(&self, name: &str) -> u64 {
+        self.servers[name].peak_memory()
+    }
+
     /// Creates an app of three replicas, and waits until all are there; returns its name. With one partition one
     /// server is primary of all of it.
     ///

@@ -49,8 +49,21 @@ impl Process {
     /// If the system doesn't say.
     #[must_use]
     pub fn memory(&self) -> u64 {
+        self.bytes_of("VmRSS:")
+    }
+
+    /// The most that it ever held.
+    ///
+    /// # Panics
+    /// If the system doesn't say.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        self.bytes_of("VmHWM:")
+    }
+
+    fn bytes_of(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("of a running process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a process has memory");
         let kib = line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
         kib.expect("a number") << 10
     }

@@ -26,6 +26,7 @@
 mod changes;
 mod disk;
 mod event;
+mod logged;
 mod node;
 mod output;
 mod peers;
@@ -40,7 +41,7 @@ pub use changes::{Changes, Compacted};
 pub use event::{Event, RecoveredApp, WriteAnswer};
 pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};
-pub use replay::{Recovered, Replay};
+pub use replay::{Lacking, Recovered, Replay};
 pub use replica::{Load, Replica};
 pub use sessions::{DamagedSessions, Sessions, apply_mutation};
 pub use settings::Settings;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use words::{Ballot, Decree, Mutation, MutationId};
 
+use crate::Settings;
+
 /// One prepared mutation.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -60,8 +62,18 @@ pub(crate) struct TailBounds {
     pub(crate) wanted_after: Option<Decree>,
 }
 
-fn size(mutation: &Mutation) -> usize {
-    64 + mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>()
+impl TailBounds {
+    /// Without a learner.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self { count: settings.list_tail, bytes: settings.list_tail_bytes, wanted_after: None }
+    }
+}
+
+impl Entry {
+    /// Its bytes, as the bound counts them.
+    pub(crate) fn size(&self) -> usize {
+        64 + self.mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>()
+    }
 }
 
 impl PrepareList {
@@ -101,7 +113,7 @@ impl PrepareList {
     /// Bytes of what is above `decree`.
     pub(crate) fn bytes_above(&self, decree: Decree) -> usize {
         let count = usize::try_from(self.last_prepared().0.saturating_sub(decree.0)).unwrap_or(usize::MAX);
-        self.entries.iter().rev().take(count).map(|entry| size(&entry.mutation)).sum()
+        self.entries.iter().rev().take(count).map(Entry::size).sum()
     }
 
     /// The identity of a decree, if the list knows it.
@@ -207,7 +219,7 @@ impl PrepareList {
                 break;
             }
             let Some(entry) = self.entries.pop_front() else { break };
-            self.bytes -= size(&entry.mutation);
+            self.bytes -= entry.size();
             self.floor = entry.mutation.id.decree;
             self.floor_id = Some(entry.mutation.id);
         }
@@ -215,7 +227,7 @@ impl PrepareList {
 
     fn push(&mut self, entry: Entry) {
         assert_eq!(entry.mutation.id.decree, self.last_prepared().next(), "decrees have no gaps");
-        self.bytes += size(&entry.mutation);
+        self.bytes += entry.size();
         self.entries.push_back(entry);
     }
 
@@ -223,7 +235,7 @@ impl PrepareList {
         assert!(decree > self.last_committed, "nothing committed is ever removed (S10)");
         while self.last_prepared() >= decree {
             let entry = self.entries.pop_back().expect("decree is above the floor");
-            self.bytes -= size(&entry.mutation);
+            self.bytes -= entry.size();
         }
     }
 }

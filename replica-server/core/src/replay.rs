@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use words::{AppInfo, Ballot, Decree, Gpid, MutationId, Record};
 
-use crate::RecoveredApp;
-use crate::prepare_list::{Entry, PrepareList};
+use crate::logged::{Logged, Top};
+use crate::prepare_list::{Entry, PrepareList, TailBounds};
+use crate::{RecoveredApp, Settings};
 
-/// Folds a log's records, in log order, into what each partition's memory was.
-#[derive(Debug, Default)]
+/// Folds a log's records, in log order, into what each partition's memory was. It keeps no more mutations than memory
+/// does.
+#[derive(Debug)]
 pub struct Replay {
+    bounds: TailBounds,
     partitions: BTreeMap<Gpid, Partition>,
     removed: BTreeMap<Gpid, Ballot>,
     all_damaged: bool,
@@ -20,10 +23,8 @@ struct Partition {
     /// Known once the note of its creation was read.
     app: Option<AppInfo>,
     ballot: Ballot,
-    /// What the log has of the prepare list. The log is cut at its beginning, by segments, each as soon as all in
-    /// it is durable in the app; so what is left can begin with mutations whose predecessors are cut, and that
-    /// were themselves replaced later. There are gaps until their successors are read.
-    logged: BTreeMap<Decree, Entry>,
+    /// What the log has of the prepare list.
+    logged: Logged,
     committed: Decree,
     confirmed: Decree,
     damage: Option<String>,
@@ -35,6 +36,39 @@ pub struct Recovered {
     pub(crate) replicas: Vec<RecoveredReplica>,
     /// Replicas that were here once, each with the ballot that it had.
     pub(crate) removed: BTreeMap<Gpid, Ballot>,
+}
+
+/// Committed mutations that an app lacks and memory does not keep. They are read from the log and applied before the
+/// node takes part in anything; a replica that can't have them is given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Lacking {
+    /// The partition.
+    pub gpid: Gpid,
+    /// The first decree.
+    pub from: Decree,
+    /// The last mutation.
+    pub upto: MutationId,
+}
+
+impl Recovered {
+    /// What the apps lack.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<Lacking> {
+        let trusted = self.replicas.iter().filter(|replica| replica.error.is_none());
+        let lacking = trusted.filter_map(|RecoveredReplica { gpid, list, durable, .. }| {
+            let upto = list.identity_at(list.floor()).filter(|upto| upto.decree > durable.decree)?;
+            Some(Lacking { gpid: *gpid, from: durable.decree.next(), upto })
+        });
+        lacking.collect()
+    }
+
+    /// A replica's app can't have what it lacks.
+    pub fn give_up(&mut self, gpid: Gpid, reason: String) {
+        let replica = self.replicas.iter_mut().find(|replica| replica.gpid == gpid);
+        if let Some(replica) = replica {
+            replica.error.get_or_insert(reason);
+        }
+    }
 }
 
 /// A replica as it was found at start.
@@ -54,8 +88,9 @@ pub(crate) struct RecoveredReplica {
 impl Replay {
     /// Nothing read yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(settings: &Settings) -> Self {
+        let bounds = TailBounds::of(settings);
+        Self { bounds, partitions: BTreeMap::new(), removed: BTreeMap::new(), all_damaged: false }
     }
 
     /// The next record.
@@ -73,6 +108,7 @@ impl Replay {
                 partition.raise(*ballot);
                 let entry = Entry { mutation: mutation.clone(), ballot: *ballot };
                 partition.on_prepare(entry, *replaces, *last_committed);
+                partition.logged.trim(partition.committed, &self.bounds);
             }
             Record::Installed { checkpoint, suffix_kept, .. } => {
                 partition.on_installed(*checkpoint, *suffix_kept);
@@ -149,14 +185,14 @@ impl Partition {
 
     fn on_prepare(&mut self, entry: Entry, replaces: bool, last_committed: Decree) {
         let id = entry.mutation.id;
-        let same = self.logged.get(&id.decree).is_none_or(|here| here.mutation.id == id);
+        let same = self.logged.identity_at(id.decree).is_none_or(|here| here == id);
         if replaces && id.decree > self.committed {
-            self.logged.split_off(&id.decree);
+            self.logged.truncate_from(id.decree);
         } else if replaces || !same {
             self.damage = Some(format!("its log contradicts itself at {}", id.decree));
             return;
         }
-        self.logged.insert(id.decree, entry);
+        self.logged.insert(entry);
         self.confirmed = self.confirmed.max(id.decree);
         self.committed = self.committed.max(last_committed.min(self.confirmed));
     }
@@ -175,16 +211,14 @@ impl Partition {
             return Err(reason);
         }
         let decree = durable.decree;
-        let known = match self.logged.get(&decree) {
-            None if decree == Decree::ZERO => Some(MutationId::ZERO),
-            entry => entry.map(|entry| entry.mutation.id),
-        };
+        let at_start = (decree == Decree::ZERO).then_some(MutationId::ZERO);
+        let known = self.logged.identity_at(decree).or(at_start);
         match known {
             Some(known) if known == durable => self.joined_at(durable),
             Some(known) if decree <= self.committed => {
                 Err(format!("its app is at {durable}, where the log has {known}"))
             }
-            None if self.logged.range(decree..).next().is_some() => self.joined_at(durable),
+            None if self.logged.has_any_from(decree) => self.joined_at(durable),
             None if decree < self.committed => {
                 Err(format!("its app is durable up to {decree}, and {} was committed", self.committed))
             }
@@ -196,22 +230,17 @@ impl Partition {
     /// The log has what follows the app's last durable decree, and perhaps some of what is before it.
     fn joined_at(self, durable: MutationId) -> Result<Joined, String> {
         let (decree, last_committed) = (durable.decree, self.committed.max(durable.decree));
-        let mut entries: Vec<Entry> = Vec::new();
-        for (&here, entry) in self.logged.iter().rev() {
-            if entries.last().is_some_and(|above| above.mutation.id.decree != here.next()) {
-                break;
-            }
-            entries.push(entry.clone());
-        }
-        entries.reverse();
-        let floor = entries.first().map_or(decree, |first| first.mutation.id.decree.previous());
+        let Top { floor, kept_after, entries } = self.logged.into_top(decree);
         if floor > decree {
             return Err(format!("its app is durable up to {decree}, and the log begins after {floor}"));
         }
+        let (floor, floor_id) = match kept_after {
+            Some(id) => (id.decree, Some(id)),
+            None => (floor, (floor == decree).then_some(durable)),
+        };
         if Decree(floor.0 + entries.len() as u64) < last_committed {
             return Err(format!("{last_committed} was committed, and the log ends before it"));
         }
-        let floor_id = (floor == decree).then_some(durable);
         let list = PrepareList::recovered(floor, floor_id, last_committed, entries);
         Ok(Joined { list, installed: false })
     }

@@ -39,6 +39,9 @@ impl Index {
                 let location = Location { ballot: mutation.id.ballot, place, length };
                 self.on_prepare(*gpid, mutation.id, location);
             }
+            Record::Installed { gpid, checkpoint, suffix_kept: true } => {
+                self.forget_to(*gpid, checkpoint.decree);
+            }
             // What was logged before a checkpoint may be another history than the checkpoint's.
             Record::Installed { gpid, .. } | Record::Removed { gpid, .. } => {
                 self.partitions.remove(gpid);
@@ -64,6 +67,19 @@ impl Index {
                 run.locations.truncate(position);
                 run.locations.push_back(location);
             }
+        }
+    }
+
+    fn forget_to(&mut self, gpid: Gpid, decree: Decree) {
+        let Some(run) = self.partitions.get_mut(&gpid) else { return };
+        match run.position(decree) {
+            Some(last) if last < run.locations.len() => {
+                run.locations.drain(..=last);
+                run.first = decree.next();
+            }
+            // It is before all of them, or ...
+            None if run.first == decree.next() => {}
+            _ => drop(self.partitions.remove(&gpid)),
         }
     }
 

@@ -8,7 +8,7 @@ use words::{Ballot, Decree, Gpid, Record};
 
 use crate::frame::{self, Place};
 use crate::index::Index;
-use crate::recovery::{self, LogError, Opened};
+use crate::recovery::{self, Damage, LogError, Opened};
 use crate::segment::{Draft, Noted, Restatement, Segment};
 use crate::{File, FileSystem, LogReader};
 
@@ -94,12 +94,29 @@ impl State {
 }
 
 impl PrepareLog {
-    /// Opens the log, or begins one if there is none, and reads all that it holds. What it answers is durable.
+    /// Opens a log that fits in memory: with all that [`replay`](Self::replay) tells, but for what a partition's
+    /// `Removed` overtook.
     ///
     /// # Errors
-    /// Those of the file system, and a log of another version. Damage is none: see [`Opened::damage`].
+    /// As `replay`'s.
     pub fn open(files: Arc<dyn FileSystem>, options: Options) -> Result<(Self, Opened), LogError> {
-        let recovered = recovery::recover(&*files)?;
+        let mut records = Vec::new();
+        let (log, damage) = Self::replay(files, options, &mut |record| records.push(record))?;
+        recovery::forget_removed(&mut records);
+        Ok((log, Opened { records, damage }))
+    }
+
+    /// Opens the log, or begins one if there is none, and tells all records in the order in which they were appended,
+    /// with one segment in memory at a time. What it has told is durable once it returns.
+    ///
+    /// # Errors
+    /// Those of the file system, and a log of another version; damage is none.
+    pub fn replay(
+        files: Arc<dyn FileSystem>,
+        options: Options,
+        tell: &mut dyn FnMut(Record),
+    ) -> Result<(Self, Damage), LogError> {
+        let recovered = recovery::recover(&*files, tell)?;
         let synced = recovered.state.segments.back().expect("there is always one").length;
         let mut log = Self {
             files,
@@ -117,7 +134,7 @@ impl PrepareLog {
         if !recovered.is_whole {
             log.roll().map_err(LogError::io("begin a new segment after a damaged one"))?;
         }
-        Ok((log, recovered.opened))
+        Ok((log, recovered.damage))
     }
 
     /// Writes all of `records`, in order, by one write. They are not durable before [`sync`](Self::sync).

@@ -73,15 +73,16 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     pub(crate) active: Box<dyn File>,
     pub(crate) index: Index,
-    pub(crate) opened: Opened,
+    pub(crate) damage: Damage,
     /// Whether nothing at all is bad, not even what has healed.
     pub(crate) is_whole: bool,
 }
 
-/// Reads the log.
-pub(crate) fn recover(files: &dyn FileSystem) -> Result<Recovered, LogError> {
+/// Reads the log; each record is told in its turn.
+pub(crate) fn recover(files: &dyn FileSystem, tell: &mut dyn FnMut(Record)) -> Result<Recovered, LogError> {
     let numbers = find_segments(files)?;
-    let mut reading = Reading::default();
+    let mut reading =
+        Reading { state: State::default(), index: Index::default(), tell, wounds: Wounds::default() };
     let mut active = None;
     for &number in &numbers {
         active = Some(read_segment(files, number, Some(&number) == numbers.last(), &mut reading)?);
@@ -121,7 +122,7 @@ fn read_segment(
     files: &dyn FileSystem,
     number: u64,
     is_last: bool,
-    reading: &mut Reading,
+    reading: &mut Reading<'_>,
 ) -> Result<Box<dyn File>, LogError> {
     let name = segment::name(number);
     let failed = |what: &str| LogError::io(format!("{what} {name}"));
@@ -150,15 +151,14 @@ fn read_segment(
 }
 
 /// What was read so far.
-#[derive(Default)]
-struct Reading {
+struct Reading<'a> {
     state: State,
     index: Index,
-    records: Vec<Record>,
+    tell: &'a mut dyn FnMut(Record),
     wounds: Wounds,
 }
 
-impl Reading {
+impl Reading<'_> {
     /// Notices whether the segment before `number` is not there, or not as long as it was.
     fn check_previous(&mut self, number: u64, length: u64) {
         match self.state.segments.back() {
@@ -213,7 +213,7 @@ impl Reading {
         self.index.on_record(&record, place, length);
         // What is broken is told as damage, whether the log found it or whoever wrote to it.
         if !nothing_new && !matches!(record, Record::Broken { .. }) {
-            self.records.push(record);
+            (self.tell)(record);
         }
     }
 
@@ -231,12 +231,10 @@ impl Reading {
     }
 
     fn finish(mut self, active: Box<dyn File>) -> Recovered {
-        forget_removed(&mut self.records);
         let is_whole = !self.wounds.any;
         let (damage, broken) = self.wounds.finish();
         self.state.restatement.broken = broken;
-        let opened = Opened { records: self.records, damage };
-        Recovered { state: self.state, active, index: self.index, opened, is_whole }
+        Recovered { state: self.state, active, index: self.index, damage, is_whole }
     }
 }
 
@@ -276,7 +274,7 @@ fn position(offset: u64) -> usize {
 }
 
 /// Leaves out what came before a partition's last `Removed`.
-fn forget_removed(records: &mut Vec<Record>) {
+pub(crate) fn forget_removed(records: &mut Vec<Record>) {
     let mut removed: BTreeMap<Gpid, usize> = BTreeMap::new();
     for (position, record) in records.iter().enumerate() {
         if let Record::Removed { gpid, .. } = record {

@@ -177,11 +177,15 @@ impl Page {
         let mut text = String::from(
             "\n## Restart\n\n`kill -9` of a replica server of the app kv whose log has so much that no checkpoint holds \
              (values of 16 KiB), started again at once; until every replica has its role again:\n\n\
-             | log, MiB | seconds | memory before, MiB | memory after, MiB |\n| --- | --- | --- | --- |\n",
+             | log, MiB | seconds | memory before, MiB | memory after, MiB | at most, MiB |\n\
+             | --- | --- | --- | --- | --- |\n",
         );
-        for Restart { log_mib, took, memory_before_mib, memory_after_mib } in &self.restarts {
+        for Restart { log_mib, took, memory_before_mib, memory_after_mib, peak_mib } in &self.restarts {
             let seconds = took.as_secs_f64();
-            let _ = writeln!(text, "| {log_mib} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} |");
+            let _ = writeln!(
+                text,
+                "| {log_mib} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} | {peak_mib} |"
+            );
         }
         text
     }

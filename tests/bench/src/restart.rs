@@ -23,6 +23,8 @@ pub(crate) struct Restart {
     pub(crate) took: Duration,
     pub(crate) memory_before_mib: u64,
     pub(crate) memory_after_mib: u64,
+    /// The most in between.
+    pub(crate) peak_mib: u64,
 }
 
 /// Writes until the logs are that long, kills a server and starts it again.
@@ -47,7 +49,13 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     cluster.wait_until_whole();
     let took = began.elapsed();
     eprintln!("restart with {log_mib} MiB of log: {:.1} s", took.as_secs_f64());
-    Restart { log_mib, took, memory_before_mib, memory_after_mib: cluster.processes.memory(server) >> 20 }
+    Restart {
+        log_mib,
+        took,
+        memory_before_mib,
+        memory_after_mib: cluster.processes.memory(server) >> 20,
+        peak_mib: cluster.processes.peak_memory(server) >> 20,
+    }
 }
 
 fn mib_in(folder: &Path) -> u64 {

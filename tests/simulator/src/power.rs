@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use replica_core::{Event, Identity, NodeCore, RecoveredApp, Replay};
-use replica_log::{Crash, Damage, Options, PrepareLog};
+use replica_core::{ApplyTask, Event, Identity, Lacking, NodeCore, RecoveredApp, Replay};
+use replica_log::{Crash, Damage, LogReader, Options, PrepareLog};
 use replicated_app::ReplicatedApp;
-use words::{Gpid, Life, MutationId};
+use words::{Gpid, Life, Mutation, MutationId};
 
 use crate::clock::Moment;
 use crate::log_bounds::Ledger;
@@ -61,7 +61,7 @@ impl World<'_> {
             trace!(self, machine.disk.node, "   finds {record}");
         }
         let ledger = Ledger::found(&opened.records, log.bytes());
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(&self.plan.settings);
         for record in &opened.records {
             replay.on_record(record);
         }
@@ -95,7 +95,21 @@ impl World<'_> {
             }
             apps.push(RecoveredApp { gpid, durable });
         }
-        let recovered = replay.finish(apps);
+        let mut recovered = replay.finish(apps);
+        let mut tasks = Vec::new();
+        for lacking in recovered.lacking() {
+            self.tally.note(Sometimes::LogReadToCatchUp);
+            match read_back(&log.reader(), &lacking) {
+                Ok(mutations) => {
+                    let task = |mutation| ApplyTask { gpid: lacking.gpid, mutation };
+                    tasks.extend(mutations.into_iter().map(task));
+                }
+                Err(reason) => {
+                    check(excused, "log", || format!("{}: {}: {reason}", machine.disk.node, lacking.gpid))?;
+                    recovered.give_up(lacking.gpid, reason);
+                }
+            }
+        }
         let now = machine.clock.now(self.now);
         let identity = Identity {
             node: machine.disk.node,
@@ -133,7 +147,10 @@ impl World<'_> {
         machine.process = Some(process);
         let epoch = machine.epoch;
         trace!(self, machine.disk.node, "STARTS life {}", machine.disk.life);
-        self.truth.on_start(&self.machines[index])?;
+        self.truth.on_start(&self.machines[index], &tasks)?;
+        for task in &tasks {
+            self.apply(index, task)?;
+        }
         self.hand_in(index, Event::Tick);
         let at = self.now + Duration::from_micros(self.dice.between(100, 20_000));
         self.put(at, Happening::Connect { machine: index, epoch });
@@ -286,6 +303,15 @@ impl World<'_> {
             }
         }
     }
+}
+
+/// What an app lacks that is committed, from the log.
+fn read_back(reader: &LogReader, lacking: &Lacking) -> Result<Vec<Arc<Mutation>>, String> {
+    let Lacking { gpid, from, upto } = *lacking;
+    let read = reader.read(gpid, from, upto.decree, usize::MAX);
+    let mutations = read.map_err(|error| error.to_string())?;
+    let last = mutations.last().map(|mutation| mutation.id);
+    if last == Some(upto) { Ok(mutations) } else { Err(format!("the log has {last:?} instead of {upto}")) }
 }
 
 /// A machine's name in the configuration file.

@@ -253,7 +253,7 @@ impl World<'_> {
         }
     }
 
-    fn apply(&mut self, index: usize, task: &ApplyTask) -> Checked {
+    pub(crate) fn apply(&mut self, index: usize, task: &ApplyTask) -> Checked {
         let ApplyTask { gpid, mutation } = task;
         let node = self.machines[index].disk.node;
         trace!(self, node, "   apply {gpid} {}", mutation.id);

@@ -63,6 +63,7 @@ sometimes! {
     IdentityLost: "a node whose identity was damaged did not start",
     WriteFailed: "a write of the log failed and the process died of it",
     LogWaited: "a log waited for room or for a handle",
+    LogReadToCatchUp: "a start read from the log what memory does not keep",
     LogUnreadable: "a log could not be read for a learner",
     NoRoomToStart: "a node did not start for lack of room",
     NoRoomToOpen: "a log was not opened for lack of room or of handles",

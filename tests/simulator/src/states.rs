@@ -1,6 +1,8 @@
 //! What apps and logs come to: the same in every replica (S12), and after a start what it was before (S5, S10).
 
-use replica_core::Replica;
+use std::collections::BTreeMap;
+
+use replica_core::{ApplyTask, Replica};
 use replicated_app::ReplicatedApp;
 use words::{Decree, Gpid, MutationId, NodeId, RoleName};
 
@@ -29,8 +31,8 @@ impl Truth {
         partition.compare(node, gpid, hosted, how)
     }
 
-    /// S5, S10: a node that starts finds what was durable.
-    pub(crate) fn on_start(&mut self, machine: &Machine) -> Checked {
+    /// S5, S10: a node that starts finds what was durable; some of it was read back from the log.
+    pub(crate) fn on_start(&mut self, machine: &Machine, read_back: &[ApplyTask]) -> Checked {
         let (node, Some(process)) = (machine.disk.node, &machine.process) else { return Ok(()) };
         for (&gpid, hosted) in process.apps.iter().filter(|(_, hosted)| hosted.applied != MutationId::ZERO) {
             self.partition(gpid).compare(node, gpid, hosted, "restarted")?;
@@ -53,17 +55,23 @@ impl Truth {
                     shadow.ballot
                 )
             })?;
-            check_replayed(node, replica, shadow)?;
+            check_replayed(node, replica, read_back, shadow)?;
         }
         Ok(())
     }
 }
 
 /// S10: above what its app has, a restarted replica has what the log adds up to, nothing else and no less.
-fn check_replayed(node: NodeId, replica: &Replica, shadow: &Shadow) -> Checked {
+fn check_replayed(node: NodeId, replica: &Replica, read_back: &[ApplyTask], shadow: &Shadow) -> Checked {
     let (gpid, durable) = (replica.gpid(), replica.durable());
+    let read_back: BTreeMap<Decree, MutationId> = read_back
+        .iter()
+        .filter(|task| task.gpid == gpid)
+        .map(|task| (task.mutation.id.decree, task.mutation.id))
+        .collect();
     for decree in (durable.decree.0 + 1..=replica.last_prepared().0).map(Decree) {
-        let (here, logged) = (replica.identity_at(decree), shadow.identity_at(decree));
+        let here = replica.identity_at(decree).or_else(|| read_back.get(&decree).copied());
+        let logged = shadow.identity_at(decree);
         check(here == logged, "S10", || {
             format!("{node} restarts {gpid} with {here:?} at {decree}, its log has {logged:?}")
         })?;

@@ -59,11 +59,7 @@ impl Replica {
 
     /// More is applied than before: what is kept of it is bounded.
     pub(super) fn trim_list(&mut self, settings: &Settings) {
-        let bounds = TailBounds {
-            count: settings.list_tail,
-            bytes: settings.list_tail_bytes,
-            wanted_after: self.wanted_by_learners(),
-        };
+        let bounds = TailBounds { wanted_after: self.wanted_by_learners(), ..TailBounds::of(settings) };
         self.list.trim(self.applied, &bounds);
     }
 }

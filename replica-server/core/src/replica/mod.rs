@@ -198,11 +198,11 @@ impl Replica {
             replica.durable_prepared = list.last_prepared();
             replica.confirmed = confirmed;
             replica.confirmed_durable = confirmed;
-            replica.handed = durable.decree;
-            replica.applied = durable.decree;
+            // What memory does not keep was applied before (`Recovered::lacking`).
+            replica.applied = durable.decree.max(list.floor());
             replica.durable = durable;
             replica.checkpoint.replays(step, durable.decree, list.last_committed());
-            let known: Vec<_> = (durable.decree.0 + 1..=list.last_committed().0)
+            let known: Vec<_> = (replica.applied.0 + 1..=list.last_committed().0)
                 .filter_map(|d| list.entry(Decree(d)).map(|entry| entry.mutation.clone()))
                 .collect();
             if installed {

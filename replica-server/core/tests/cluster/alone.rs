@@ -71,7 +71,7 @@ impl Alone {
 
     /// One that finds these records in its log, and an app that is durable up to there, or none.
     pub(crate) fn finds(records: &[Record], durable: Option<MutationId>) -> Self {
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(&Settings::default());
         records.iter().for_each(|record| replay.on_record(record));
         let app = durable.map(|durable| RecoveredApp { gpid: GPID, durable: Ok(durable) });
         Self::found(2, replay.finish(app.into_iter().collect()))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replica_core::{
-    Event, Identity, NodeCore, Output, RecoveredApp, Replay, Replica, Sessions, Settings, Work,
+    Event, Identity, Lacking, NodeCore, Output, RecoveredApp, Replay, Replica, Sessions, Settings, Work,
     apply_mutation,
 };
 use replicated_app::{ApplyMode, Batch, CheckpointJob, LearnState, ReplicatedApp};
@@ -129,6 +129,23 @@ fn app() -> AppInfo {
     }
 }
 
+impl Node {
+    /// Applies what its app lacks, from the log.
+    fn catch_up(&mut self, lacking: &Lacking) {
+        let hosted = self.hosted.as_mut().expect("only a hosted app lacks something");
+        for decree in lacking.from.0..=lacking.upto.decree.0 {
+            let here = |record: &Record| match record {
+                Record::Prepare { mutation, .. } if mutation.id.decree.0 == decree => Some(mutation.clone()),
+                _ => None,
+            };
+            let mutation = self.log.iter().rev().find_map(here).expect("the log has it");
+            apply_mutation(&mut hosted.app, &mut hosted.sessions, &mutation);
+            hosted.applied = mutation.id;
+        }
+        assert_eq!(hosted.applied, lacking.upto);
+    }
+}
+
 impl Cluster {
     pub(crate) fn of(count: u128) -> Self {
         let mut cluster = Self {
@@ -211,10 +228,11 @@ impl Cluster {
         let state = self.nodes.get_mut(&node).unwrap();
         state.life += 1;
         state.hosted = state.durable.clone();
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(&self.settings);
         state.log.iter().for_each(|record| replay.on_record(record));
         let durable = |hosted: &Hosted| RecoveredApp { gpid: GPID, durable: Ok(hosted.applied) };
         let recovered = replay.finish(state.durable.iter().map(durable).collect());
+        recovered.lacking().iter().for_each(|lacking| state.catch_up(lacking));
         let identity =
             Identity { node, life: Life(state.life), name: node.to_string(), address: String::new() };
         state.core = Some(NodeCore::new(identity, self.settings.clone(), recovered, now));

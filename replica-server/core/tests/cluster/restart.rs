@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replica_core::{Event, Replay, Settings, Work};
+use replica_core::{Event, RecoveredApp, Replay, Settings, Work};
 use words::{Ballot, Decree, Envelope, MutationId, PeerMessage, Record, RoleName};
 
 use crate::alone::{Alone, LEADER, ME, app, id, mutation};
@@ -145,9 +145,35 @@ fn what_took_long_to_replay_is_not_left_to_the_next_start() {
     }
 }
 
+/// What is not committed may have to be sent again; all else that memory does not keep is in the log.
+#[test]
+fn a_start_lets_go_only_of_what_is_committed() {
+    let settings = Settings { list_tail: 3, list_tail_bytes: 1_000, ..Settings::default() };
+    let mut replay = Replay::new(&settings);
+    replay.on_record(&Record::Created { gpid: GPID, app: app() });
+    (1..=40).for_each(|decree| replay.on_record(&prepare(2, 2, decree, decree.min(15))));
+    let recovered = replay.finish(vec![RecoveredApp { gpid: GPID, durable: Ok(id(2, 4)) }]);
+    let lacking: Vec<_> = recovered.lacking().into_iter().map(|it| (it.from, it.upto)).collect();
+    assert_eq!(lacking, [(Decree(5), id(2, 15))]);
+    let node = Alone::found(2, recovered);
+    let replica = node.replica();
+    assert_eq!((replica.applied(), replica.last_prepared()), (Decree(15), Decree(40)));
+}
+
+#[test]
+fn a_replica_that_lacks_what_is_lost_is_in_error() {
+    let mut replay = Replay::new(&Settings { list_tail: 3, ..Settings::default() });
+    replay.on_record(&Record::Created { gpid: GPID, app: app() });
+    (1..=40).for_each(|decree| replay.on_record(&prepare(2, 2, decree, decree)));
+    let mut recovered = replay.finish(vec![RecoveredApp { gpid: GPID, durable: Ok(id(2, 4)) }]);
+    recovered.give_up(GPID, "it can't be read back".to_owned());
+    assert_eq!(recovered.lacking().len(), 0);
+    assert_eq!(Alone::found(2, recovered).replica().error(), Some("it can't be read back"));
+}
+
 #[test]
 fn a_replica_whose_note_is_damaged_is_in_error() {
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(&Settings::default());
     diverged()[1..].iter().for_each(|record| replay.on_record(record));
     replay.damaged(GPID, "its prepare log is damaged");
     let mut node = Alone::found(2, replay.finish(Vec::new()));

@@ -105,3 +105,17 @@ fn a_reader_in_another_thread_sees_only_what_was_appended() {
         }
     });
 }
+
+/// A start reads back what memory does not keep, of which a checkpoint's suffix is a part.
+#[test]
+fn an_installed_checkpoint_hides_no_suffix_that_was_kept() {
+    let (mut log, _) = open(&MemoryFolder::new(), 200);
+    let one = partition(1);
+    let keeping = |decree| Record::Installed { gpid: one, checkpoint: id(1, decree), suffix_kept: true };
+    write(&mut log, &[prepare(one, 1, 1), prepare(one, 1, 2), prepare(one, 1, 3), keeping(2)]);
+    assert_eq!((ids(&log, one, 1, 2), ids(&log, one, 3, 3)), (vec![], vec![id(1, 3)]));
+    write(&mut log, &[keeping(2), prepare(one, 1, 4)]);
+    assert_eq!(ids(&log, one, 3, 9), [id(1, 3), id(1, 4)], "told again");
+    write(&mut log, &[keeping(9), prepare(one, 1, 10)]);
+    assert_eq!((ids(&log, one, 3, 9), ids(&log, one, 10, 10)), (vec![], vec![id(1, 10)]));
+}
