@@ -111,14 +111,14 @@ impl KvApp {
             .filter(|(_, value)| value.is_some())
             .filter_map(|(row, _)| rows::decode_expiry(row).ok());
         self.next_expiry_us = expiries.map(|(at_us, _)| at_us).fold(self.next_expiry_us, u64::min);
-        let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
-        self.live.write(&changed, position)?;
-        self.position = position;
-        let states = changed.into_iter().filter_map(|(row, state)| {
-            let key = Bytes::copy_from_slice(rows::key_of(&row)?);
-            Some(Change { key, value: state?.into() })
+        let states = changed.iter().filter_map(|(row, state)| {
+            let key = Bytes::copy_from_slice(rows::key_of(row)?);
+            Some(Change { key, value: state.clone()? })
         });
-        self.changes = states.collect();
+        let states = states.collect();
+        let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
+        self.live.write(changed, position)?;
+        (self.position, self.changes) = (position, states);
         Ok(answers)
     }
 
@@ -135,7 +135,7 @@ impl KvApp {
             }
             Read::GetAt { key, version } => {
                 let decided = self.live.get(&rows::decided_row(key, version))?;
-                Ok(encode_decided_value(decided.map(Bytes::from)))
+                Ok(encode_decided_value(decided))
             }
             Read::Scan { limit, from, to } => Ok(self.scan(limit, from, to)?.encode()),
         }
@@ -160,7 +160,7 @@ impl KvApp {
                 return Ok(false);
             }
             seen += 1;
-            let state = visible(rows::decode_state(value.to_vec())?, self.position.now_us);
+            let state = visible(rows::decode_state(Bytes::copy_from_slice(value))?, self.position.now_us);
             if let Some(value) = state.value {
                 bytes += key.len() + value.bytes.len();
                 page.entries.push(ScanEntry {

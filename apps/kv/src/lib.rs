@@ -12,6 +12,7 @@ mod checkpoints;
 mod client;
 mod fields;
 mod live;
+mod recent;
 pub mod request;
 mod rows;
 mod writes;

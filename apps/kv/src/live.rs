@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use replicated_app::Decree;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -20,6 +21,7 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
+use crate::recent::Recent;
 use crate::rows::{self, Position};
 
 /// What is changed in memory before it is written to a file.
@@ -36,11 +38,12 @@ const FLUSH_LOOK: Duration = Duration::from_millis(2);
 const READ_AHEAD_BYTES: usize = 2 << 20;
 
 /// A row that is written (or deleted, if there is no value).
-pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 
 /// The database that is worked on.
 pub(crate) struct Live {
     db: DB,
+    recent: Mutex<Recent>,
     unwritten: AtomicUsize,
     /// A checkpoint needs the files to stay at its decree.
     frozen: AtomicBool,
@@ -72,7 +75,13 @@ impl Live {
         let mut options = options(cache);
         options.create_if_missing(checkpoint.is_none());
         let db = DB::open(&options, &scratch.0).map_err(failed)?;
-        Ok(Self { db, unwritten: AtomicUsize::new(0), frozen: AtomicBool::new(false), _folder: scratch })
+        Ok(Self {
+            db,
+            recent: Mutex::default(),
+            unwritten: AtomicUsize::new(0),
+            frozen: AtomicBool::new(false),
+            _folder: scratch,
+        })
     }
 
     /// Where the state is in time.
@@ -80,8 +89,11 @@ impl Live {
         position(&self.db)
     }
 
-    pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        self.db.get(row).map_err(failed)
+    pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
+        if let Some(known) = self.recent.lock().expect("no holder panics").get(row) {
+            return Ok(known);
+        }
+        Ok(self.db.get(row).map_err(failed)?.map(Bytes::from))
     }
 
     /// Calls `take` with each row of a range, in order, until it returns false.
@@ -116,9 +128,9 @@ impl Live {
     }
 
     /// Writes the rows of one mutation, and that they are there, at once.
-    pub(crate) fn write(&self, changed: &Rows, position: Position) -> io::Result<()> {
+    pub(crate) fn write(&self, changed: Rows, position: Position) -> io::Result<()> {
         let mut batch = WriteBatch::default();
-        for (row, value) in changed {
+        for (row, value) in &changed {
             match value {
                 Some(value) => batch.put(row, value),
                 None => batch.delete(row),
@@ -129,6 +141,7 @@ impl Live {
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
         self.db.write_opt(batch, &writing).map_err(failed)?;
+        self.recent.lock().expect("no holder panics").take(changed);
         let unwritten = self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let limit = if self.frozen.load(Ordering::Acquire) { MOST_BUFFERED_BYTES } else { BUFFER_BYTES };
         if unwritten >= limit { self.begin_flush() } else { Ok(()) }

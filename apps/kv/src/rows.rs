@@ -66,8 +66,8 @@ pub(crate) fn state_rows_end() -> Vec<u8> {
 
 /// # Errors
 /// `InvalidData` if it is no state.
-pub(crate) fn decode_state(row: Vec<u8>) -> io::Result<State> {
-    State::decode(&Bytes::from(row)).ok_or_else(|| nonsense("state"))
+pub(crate) fn decode_state(row: Bytes) -> io::Result<State> {
+    State::decode(&row).ok_or_else(|| nonsense("state"))
 }
 
 /// The row of a decided value.

@@ -1,6 +1,5 @@
 //! What requests do to the state: the same on every replica, whatever is on its disk in which form.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use replicated_app::AppAnswer;
 
 use crate::answer::{Change, Decided, State, Value};
 use crate::fields::Writer;
-use crate::live::Live;
+use crate::live::{Live, Rows};
 use crate::request::{Condition, Write};
 use crate::rows;
 
@@ -20,16 +19,16 @@ const EXPIRED_AT_ONCE: usize = 64;
 pub(crate) struct Changes<'a> {
     live: &'a Live,
     now_us: u64,
-    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    rows: Rows,
 }
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(live: &'a Live, now_us: u64) -> Self {
-        Self { live, now_us, rows: BTreeMap::new() }
+        Self { live, now_us, rows: Rows::new() }
     }
 
     /// Rows to write, or to delete.
-    pub(crate) fn into_rows(self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    pub(crate) fn into_rows(self) -> Rows {
         self.rows
     }
 
@@ -81,9 +80,9 @@ impl<'a> Changes<'a> {
     fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
         let row = rows::decided_row(key, version);
         if let Some(decided) = self.get(&row)? {
-            return Ok(Decided::Before(decided.into()));
+            return Ok(Decided::Before(decided));
         }
-        self.rows.insert(row, Some(value.to_vec()));
+        self.rows.insert(row, Some(Bytes::copy_from_slice(value)));
         Ok(Decided::Now)
     }
 
@@ -113,9 +112,9 @@ impl<'a> Changes<'a> {
             self.rows.insert(rows::expiry_row(at_us, key), None);
         }
         if let Some(at_us) = state.value.as_ref().and_then(|value| value.expires_us) {
-            self.rows.insert(rows::expiry_row(at_us, key), Some(Vec::new()));
+            self.rows.insert(rows::expiry_row(at_us, key), Some(Bytes::new()));
         }
-        self.rows.insert(rows::state_row(key), Some(state.encode().0));
+        self.rows.insert(rows::state_row(key), Some(state.encode().0.into()));
     }
 
     fn state(&self, key: &[u8]) -> io::Result<State> {
@@ -126,7 +125,7 @@ impl<'a> Changes<'a> {
         self.get(&rows::state_row(key))?.map_or(Ok(State::default()), rows::decode_state)
     }
 
-    fn get(&self, row: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
         match self.rows.get(row) {
             Some(changed) => Ok(changed.clone()),
             None => self.live.get(row),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::etcd::Etcd;
-use crate::holdfast::{Holdfast, Type};
+use crate::holdfast::Holdfast;
 use crate::load::Watched;
 use crate::system::{Kind, System};
 
@@ -22,11 +22,8 @@ const CALM: Duration = Duration::from_secs(2);
 /// # Panics
 /// If it does not go on within a minute.
 pub(crate) fn measure(kind: Kind, times: usize, runtime: &Runtime) -> Vec<Duration> {
-    let mut system = match kind {
-        // One partition, since etcd has one group: every client is hit by every kill.
-        Kind::Kv => System::Holdfast(Holdfast::start(Type::Kv, 1, &[])),
-        _ => kind.start(runtime),
-    };
+    // One partition, since etcd has one group: every client is hit by every kill.
+    let mut system = kind.start(1, runtime);
     let clients = runtime.block_on(system.clients(CLIENTS));
     let watched = runtime.block_on(async { Watched::start(clients, BYTES) });
     let gaps = (0..times).map(|_| {

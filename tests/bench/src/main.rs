@@ -52,6 +52,9 @@ struct Plan {
     /// Bytes of a value
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1024, 16384])]
     bytes: Vec<usize>,
+    /// Partitions of an app of ours
+    #[arg(long, default_value_t = holdfast::PARTITIONS)]
+    partitions: u32,
     /// How often everything is run
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -144,7 +147,7 @@ fn cells(plan: &Plan) -> Vec<Cell> {
 }
 
 fn run_all(kind: Kind, cells: &[Cell], plan: &Plan, runtime: &Runtime, results: &mut Results) {
-    let system = kind.start(runtime);
+    let system = kind.start(plan.partitions, runtime);
     let seconds = Duration::from_secs_f64(plan.seconds);
     for &cell in cells.iter().filter(|cell| kind.takes(**cell)) {
         let measured = runtime.block_on(async {

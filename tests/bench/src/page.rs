@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crate::Plan;
 use crate::cell::{Cell, Median, Mix, Results};
-use crate::holdfast::PARTITIONS;
 use crate::load::{KEYS, Measured};
 use crate::machine::Machine;
 use crate::restart::Restart;
@@ -104,10 +103,11 @@ impl Page {
             text,
             "\nEach client has one operation at a time and begins the next when it is answered, on one of {KEYS} keys by \
              chance. All have their defaults. Reads are linearizable. Holdfast has one meta server, three replica \
-             servers and {PARTITIONS} partitions. The app kv keeps values in RocksDB, with versions as etcd's; the \
+             servers and {} partitions. The app kv keeps values in RocksDB, with versions as etcd's; the \
              counter shows what is left when an app does next to nothing: it adds to numbers in memory, by requests of \
              that many bytes, and can't have large ones. The echo is not a store: it is what a call costs before \
-             anything is done."
+             anything is done.",
+            self.plan.partitions
         );
         for kind in &self.missing {
             let _ = writeln!(text, "\n{} was not installed, and is left out.", kind.name());

@@ -63,16 +63,14 @@ impl Kind {
         self != Self::Counter || cell.bytes <= holdfast::LARGEST_ADD
     }
 
-    /// Starts it, and waits until it serves.
+    /// Starts it, and waits until it serves; an app of ours has so many partitions.
     ///
     /// # Panics
     /// If it doesn't: there is nothing to measure.
-    pub(crate) fn start(self, runtime: &Runtime) -> System {
+    pub(crate) fn start(self, partitions: u32, runtime: &Runtime) -> System {
         match self {
-            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, holdfast::PARTITIONS, &[])),
-            Self::Counter => {
-                System::Holdfast(Holdfast::start(holdfast::Type::Counter, holdfast::PARTITIONS, &[]))
-            }
+            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, partitions, &[])),
+            Self::Counter => System::Holdfast(Holdfast::start(holdfast::Type::Counter, partitions, &[])),
             Self::Etcd => System::Etcd(Etcd::start(runtime)),
             Self::Echo => System::Echo(Echo::start(runtime)),
         }
