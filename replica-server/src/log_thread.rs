@@ -18,6 +18,9 @@ const CAPACITY: usize = 1024;
 /// Between two tries to write what the system had no room or no handle for.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
+/// Between two segments that are removed, if nothing is to be written.
+const CUTTING_PAUSE: Duration = Duration::from_millis(20);
+
 /// What the shard wants of the log.
 pub(crate) enum LogTask {
     /// Append and sync, then report.
@@ -48,35 +51,55 @@ pub(crate) fn start(
 
 fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) {
     let mut waiting = Waiting::default();
-    while let Ok(first) = next(tasks, &waiting) {
-        let mut collect = None;
+    let mut cutting = None;
+    while let Ok(first) = next(tasks, pause(&waiting, cutting.as_ref())) {
         for task in first.into_iter().chain(tasks.try_iter().take(CAPACITY)) {
             match task {
                 LogTask::Append { records, last } => waiting.add(records, last),
-                LogTask::Collect(decrees) => collect = Some(decrees),
+                LogTask::Collect(durable) => cutting = Some(Cutting { durable, removed: 0 }),
             }
         }
         waiting.write(log, reports);
-        if let Some(decrees) = collect {
-            match log.collect(&decrees) {
-                Ok(0) => {}
-                Ok(segments) => tracing::info!(segments, "cut the prepare log"),
-                Err(error) if log.has_failed() => stop_the_process(&error),
-                Err(error) => tracing::warn!(%error, "can't cut the prepare log; it is tried again later"),
-            }
-        }
+        cutting = cutting.and_then(|cutting| cutting.go_on(log));
     }
 }
 
-/// The next task; `None` when it is time to try again what could not be written.
+/// The log is being cut, a segment at a time: what is to be written meanwhile waits for one at most.
+struct Cutting {
+    durable: Vec<(Gpid, Decree)>,
+    removed: usize,
+}
+
+impl Cutting {
+    /// Removes a segment; `None` if there is none left to remove, or it can't be done.
+    fn go_on(mut self, log: &mut PrepareLog) -> Option<Self> {
+        match log.collect_one(&self.durable) {
+            Ok(true) => {
+                self.removed += 1;
+                return Some(self);
+            }
+            Ok(false) if self.removed == 0 => {}
+            Ok(false) => tracing::info!(segments = self.removed, "cut the prepare log"),
+            Err(error) if log.has_failed() => stop_the_process(&error),
+            Err(error) => tracing::warn!(%error, "can't cut the prepare log; it is tried again later"),
+        }
+        None
+    }
+}
+
+/// How long to wait for a task before what is under way goes on; `None`: there is nothing.
+fn pause(waiting: &Waiting, cutting: Option<&Cutting>) -> Option<Duration> {
+    let short = (!waiting.records.is_empty()).then_some(SHORTAGE_PAUSE);
+    cutting.map(|_| CUTTING_PAUSE).or(short)
+}
+
+/// The next task; `None` when it is time to go on with what is under way.
 ///
 /// # Errors
 /// The shard has ended.
-fn next(tasks: &Receiver<LogTask>, waiting: &Waiting) -> Result<Option<LogTask>, RecvError> {
-    if waiting.records.is_empty() {
-        return tasks.recv().map(Some);
-    }
-    match tasks.recv_timeout(SHORTAGE_PAUSE) {
+fn next(tasks: &Receiver<LogTask>, pause: Option<Duration>) -> Result<Option<LogTask>, RecvError> {
+    let Some(pause) = pause else { return tasks.recv().map(Some) };
+    match tasks.recv_timeout(pause) {
         Ok(task) => Ok(Some(task)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => Err(RecvError),

@@ -184,9 +184,21 @@ impl PrepareLog {
     /// # Errors
     /// Those of the file system. What was to be removed may come back; it does no harm.
     pub fn collect(&mut self, durable: &[(Gpid, Decree)]) -> io::Result<usize> {
+        self.collect_some(durable, usize::MAX)
+    }
+
+    /// The same with one segment at most; answers whether it removed one. To free a large file takes a disk a while.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn collect_one(&mut self, durable: &[(Gpid, Decree)]) -> io::Result<bool> {
+        Ok(self.collect_some(durable, 1)? > 0)
+    }
+
+    fn collect_some(&mut self, durable: &[(Gpid, Decree)], most: usize) -> io::Result<usize> {
         self.check()?;
         let durable: BTreeMap<Gpid, Decree> = durable.iter().copied().collect();
-        let count = self.collectable(&durable);
+        let count = self.collectable(&durable).min(most);
         if count == 0 {
             return Ok(0);
         }

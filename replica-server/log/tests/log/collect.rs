@@ -36,6 +36,28 @@ fn only_what_is_durable_in_every_partition_is_collected() {
 }
 
 #[test]
+fn one_segment_at_a_time_comes_to_the_same() {
+    let (at_once, one_by_one) = (MemoryFolder::new(), MemoryFolder::new());
+    let durable = [(partition(1), Decree(10))];
+    let fill = |files: &MemoryFolder| {
+        let (mut log, _) = open(files, SMALL);
+        for decree in 1..=20 {
+            write(&mut log, &[prepare(partition(1), 1, decree)]);
+        }
+        log
+    };
+    let removed = fill(&at_once).collect(&durable).expect("collects");
+    let (mut log, mut left) = (fill(&one_by_one), segments(&one_by_one));
+    for _ in 0..removed {
+        assert!(log.collect_one(&durable).expect("collects"));
+        left -= 1;
+        assert_eq!(segments(&one_by_one), left);
+    }
+    assert!(removed > 1 && !log.collect_one(&durable).expect("collects"), "{removed}");
+    assert_eq!(left, segments(&at_once));
+}
+
+#[test]
 fn a_removed_partition_holds_nothing_back_once_that_is_durable() {
     let files = MemoryFolder::new();
     let (mut log, _) = open(&files, SMALL);
