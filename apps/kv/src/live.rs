@@ -26,10 +26,16 @@ use crate::rows::{self, Position};
 
 /// What is changed in memory before it is written to a file.
 const BUFFER_BYTES: usize = 32 << 20;
-/// While a checkpoint waits for its files, changes stay in memory, up to this; then the checkpoint has to fail.
+/// While RocksDB has enough to write already, changes stay in memory, up to this: to give it more would mean to wait
+/// for it.
+const MOST_WAITING_BYTES: usize = 4 * BUFFER_BYTES;
+/// While a checkpoint waits for its files, they do so up to this; then the checkpoint has to fail.
 const MOST_BUFFERED_BYTES: usize = 8 * BUFFER_BYTES;
 /// Buffers on their way to the disk; when there are as many, writers wait.
 const MOST_BUFFERS: i32 = 4;
+/// Files that were written and not yet merged; when there are as many, writers are slowed down, or wait.
+const SLOW_AT_FILES: i32 = 40;
+const STOP_AT_FILES: i32 = 60;
 /// A checkpoint whose files are not written within this fails.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at whether they are.
@@ -143,8 +149,23 @@ impl Live {
         self.db.write_opt(batch, &writing).map_err(failed)?;
         self.recent.lock().expect("no holder panics").take(changed);
         let unwritten = self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let limit = if self.frozen.load(Ordering::Acquire) { MOST_BUFFERED_BYTES } else { BUFFER_BYTES };
+        if unwritten < BUFFER_BYTES {
+            return Ok(());
+        }
+        let limit = if self.frozen.load(Ordering::Acquire) {
+            MOST_BUFFERED_BYTES
+        } else if self.has_enough_to_write()? {
+            MOST_WAITING_BYTES
+        } else {
+            BUFFER_BYTES
+        };
         if unwritten >= limit { self.begin_flush() } else { Ok(()) }
+    }
+
+    /// Whether RocksDB would rather wait than begin to write another buffer.
+    fn has_enough_to_write(&self) -> io::Result<bool> {
+        let files = self.number("rocksdb.num-files-at-level0")?;
+        Ok(self.number("rocksdb.num-immutable-mem-table")? > 0 || files + 2 >= SLOW_AT_FILES as u64)
     }
 
     /// What is in memory is to be written to a file; what is changed from now on is not in that one.
@@ -283,6 +304,8 @@ fn options(cache: &Cache) -> Options {
     options.set_write_buffer_size(2 * MOST_BUFFERED_BYTES);
     options.set_arena_block_size(1 << 20);
     options.set_max_write_buffer_number(MOST_BUFFERS);
+    options.set_level_zero_slowdown_writes_trigger(SLOW_AT_FILES);
+    options.set_level_zero_stop_writes_trigger(STOP_AT_FILES);
     // A little at a time, so that the prepare log's syncs don't wait behind a whole file.
     options.set_bytes_per_sync(1 << 20);
     options.set_log_level(LogLevel::Warn);
