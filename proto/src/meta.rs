@@ -1,8 +1,8 @@
 //! What a node and the meta server say to each other (`meta.proto`).
 
 use ::words::{
-    Ballot, Command, Decree, DiskSpace, Life, MetaToNode, NodeToMeta, PartitionConfiguration, Proposal,
-    ReplicaDescription, ReplicaReport, RoleName,
+    Ballot, Command, CopyProgress, Decree, DiskSpace, Life, MetaToNode, NodeToMeta, PartitionConfiguration,
+    Proposal, ReplicaDescription, ReplicaReport, RoleName,
 };
 
 use crate::malformed::{all, count, each, required};
@@ -109,6 +109,9 @@ impl From<ReplicaReport> for pb::ReplicaReport {
             last_prepared: report.last_prepared.0,
             last_durable: report.last_durable.0,
             learners: report.learners.into_iter().map(node_bytes).collect(),
+            copying: report
+                .copying
+                .map(|CopyProgress { bytes, of_bytes }| pb::CopyProgress { bytes, of_bytes }),
         }
     }
 }
@@ -127,6 +130,9 @@ impl TryFrom<pb::ReplicaReport> for ReplicaReport {
             last_prepared: count(Decree, message.last_prepared, "ReplicaReport.last_prepared")?,
             last_durable: count(Decree, message.last_durable, "ReplicaReport.last_durable")?,
             learners: node_ids(&message.learners, "ReplicaReport.learners")?,
+            copying: message
+                .copying
+                .map(|pb::CopyProgress { bytes, of_bytes }| CopyProgress { bytes, of_bytes }),
         })
     }
 }

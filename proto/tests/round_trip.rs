@@ -11,12 +11,12 @@ use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, OperationKind, envelopes, pb, peer_frame};
 use words::{
-    AddLearner, AppId, AppInfo, AppTerms, Ballot, Change, ChangePage, Claim, Command, Configuration, Decree,
-    DiskSpace, Envelope, Gpid, Heartbeat, HeartbeatAck, KeyFilter, Learn, LearnCheckpoint, LearnFailed,
-    LearnFromList, LearnMutations, LearnStartOver, Life, MetaToNode, Mutation, MutationId, NodeAddress,
-    NodeId, NodeToMeta, PartitionConfiguration, PeerMessage, Prepare, PrepareAck, PrepareRefused, Proposal,
-    Refusal, Rejection, ReplicaDescription, ReplicaReport, Reply, RoleName, SessionStamp, Signature,
-    StepDown, Watch, Write, WriteKind,
+    AddLearner, AppId, AppInfo, AppTerms, Ballot, Change, ChangePage, Claim, Command, Configuration,
+    CopyProgress, Decree, DiskSpace, Envelope, Gpid, Heartbeat, HeartbeatAck, KeyFilter, Learn,
+    LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations, LearnStartOver, Life, MetaToNode, Mutation,
+    MutationId, NodeAddress, NodeId, NodeToMeta, PartitionConfiguration, PeerMessage, Prepare, PrepareAck,
+    PrepareRefused, Proposal, Refusal, Rejection, ReplicaDescription, ReplicaReport, Reply, RoleName,
+    SessionStamp, Signature, StepDown, Watch, Write, WriteKind,
 };
 
 /// Counting numbers as the wire takes them.
@@ -188,15 +188,20 @@ fn report() -> impl Strategy<Value = ReplicaReport> {
         Just(RoleName::Inactive),
         Just(RoleName::Error)
     ];
-    (gpid(), role, ballot(), decree(), decree(), decree(), vec(node(), 0..3)).prop_map(
-        |(gpid, role, ballot, last_committed, last_prepared, last_durable, learners)| ReplicaReport {
-            gpid,
-            role,
-            ballot,
-            last_committed,
-            last_prepared,
-            last_durable,
-            learners,
+    let copying = (any::<u64>(), any::<u64>()).prop_map(|(bytes, of_bytes)| CopyProgress { bytes, of_bytes });
+    let copying = option::of(copying);
+    (gpid(), role, ballot(), decree(), decree(), decree(), vec(node(), 0..3), copying).prop_map(
+        |(gpid, role, ballot, last_committed, last_prepared, last_durable, learners, copying)| {
+            ReplicaReport {
+                gpid,
+                role,
+                ballot,
+                last_committed,
+                last_prepared,
+                last_durable,
+                learners,
+                copying,
+            }
         },
     )
 }

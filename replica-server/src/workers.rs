@@ -52,6 +52,12 @@ impl Workers {
         self.start(Arc::clone(&self.network), job, done);
     }
 
+    /// Says something before the work has ended.
+    pub(crate) fn report(&self, done: WorkDone) {
+        // Nobody to report to: the shard has ended.
+        let _ = self.reports.send(Report::Work(done));
+    }
+
     fn start<T: Send + 'static>(
         &self,
         places: Arc<Semaphore>,

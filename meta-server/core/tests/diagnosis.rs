@@ -23,6 +23,7 @@ fn report(gpid: Gpid, role: RoleName, ballot: u64, last_prepared: u64) -> Replic
         last_prepared: Decree(last_prepared),
         last_durable: Decree(0),
         learners: vec![],
+        copying: None,
     }
 }
 

@@ -32,6 +32,7 @@ fn lagging(cluster: &mut Cluster, number: u128, last_prepared: u64) {
         last_prepared: Decree(last_prepared),
         last_durable: Decree(0),
         learners: vec![],
+        copying: None,
     };
     cluster.node(number).replicas.insert(gpid(0), report);
     cluster.up(number);

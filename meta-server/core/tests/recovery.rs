@@ -198,6 +198,7 @@ fn report() -> ReplicaReport {
         last_prepared: Decree(7),
         last_durable: Decree(7),
         learners: vec![],
+        copying: None,
     }
 }
 

@@ -120,6 +120,7 @@ fn reports() -> Vec<Vec<ReplicaReport>> {
                 last_prepared: Decree(1000),
                 last_durable: Decree(900),
                 learners: vec![],
+                copying: None,
             });
         }
     }

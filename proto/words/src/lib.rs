@@ -36,7 +36,7 @@ pub use configuration::{Configuration, IllegalStep};
 pub use envs::{AppEnvs, BadEnv, Denial, Denied, EnvRules, Limit, Throttle};
 pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
 pub use meta_message::{
-    Command, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal,
+    Command, CopyProgress, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal,
     ReplicaDescription, ReplicaReport,
 };
 pub use mutation::{Mutation, MutationId, SessionStamp, Write, WriteKind};

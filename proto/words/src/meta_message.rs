@@ -71,6 +71,17 @@ pub struct ReplicaReport {
     pub last_durable: Decree,
     /// For a primary: its learners.
     pub learners: Vec<NodeId>,
+    /// For a learner that copies a checkpoint: how far it is.
+    pub copying: Option<CopyProgress>,
+}
+
+/// How much of a checkpoint a learner has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyProgress {
+    /// Bytes that are here: fetched, or still there from a copy that broke off.
+    pub bytes: u64,
+    /// All of its bytes.
+    pub of_bytes: u64,
 }
 
 /// All that a replica knows of itself, for a meta server that lost its state (§4.9).

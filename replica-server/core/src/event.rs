@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use words::{AppAnswer, Decree, Envelope, Gpid, MetaToNode, Mutation, MutationId, NodeId, Signature, Write};
+use words::{
+    AppAnswer, CopyProgress, Decree, Envelope, Gpid, MetaToNode, Mutation, MutationId, NodeId, Signature,
+    Write,
+};
 
 use crate::{LogSequence, Token};
 
@@ -88,6 +91,15 @@ pub enum Event {
         signature: Signature,
         /// What was found.
         mutations: Vec<Arc<Mutation>>,
+    },
+    /// `Work::FetchCheckpoint` has come so far.
+    CheckpointCopied {
+        /// The partition.
+        gpid: Gpid,
+        /// Which learning it is for.
+        signature: Signature,
+        /// How much of it is here.
+        progress: CopyProgress,
     },
     /// `Work::FetchCheckpoint` is done: the checkpoint is fetched and has taken the app's place, durably.
     CheckpointInstalled {

@@ -156,6 +156,9 @@ impl NodeCore {
             Event::LogRead { gpid, signature, mutations } => {
                 self.with(now, gpid, out, |r, step| r.on_log_read(step, signature, mutations));
             }
+            Event::CheckpointCopied { gpid, signature, progress } => {
+                self.with(now, gpid, out, |r, _| r.on_checkpoint_copied(signature, progress));
+            }
             Event::CheckpointInstalled { gpid, signature, result } => {
                 self.collect_due = true;
                 self.with(now, gpid, out, |r, step| r.on_checkpoint_installed(step, signature, result));

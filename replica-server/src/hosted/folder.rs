@@ -6,6 +6,7 @@
 //! | `gen.N/app/` | what the app of that generation stores |
 //! | `gen.N/framework.D` | what the framework keeps for its checkpoint at decree D |
 //! | `gen.N/incoming/` | a checkpoint that is being fetched |
+//! | `incoming/` | what there is of one whose fetch broke off |
 //! | `offer.N/` | a checkpoint that others can fetch |
 //!
 //! A generation is filled out of sight; `CURRENT` is then replaced. Whenever the machine stops, `CURRENT` names
@@ -52,6 +53,29 @@ impl ReplicaFolder {
         durable::sync_folder(&self.path)?;
         durable::sync_folder(durable::parent(&self.path)?)?;
         Ok(generation)
+    }
+
+    /// The folder in which a generation's checkpoint arrives; in it is what there is of an earlier one.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn take_incoming(&self, generation: &Path) -> io::Result<PathBuf> {
+        let incoming = generation.join("incoming");
+        match fs::rename(self.broken_off(), &incoming) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&incoming)?,
+            renamed => renamed?,
+        }
+        Ok(incoming)
+    }
+
+    /// What arrived by now is for the next fetch; it is looked through then. What can't be kept is fetched again.
+    pub(crate) fn keep_incoming(&self, incoming: &Path) {
+        let _ = durable::remove_folder(&self.broken_off());
+        let _ = fs::rename(incoming, self.broken_off());
+    }
+
+    fn broken_off(&self) -> PathBuf {
+        self.path.join("incoming")
     }
 
     /// Makes a generation the one that counts: the one step. All that is in it must be durable.
@@ -125,11 +149,6 @@ impl ReplicaFolder {
 /// Where a generation's app stores its files.
 pub(crate) fn app_folder(generation: &Path) -> PathBuf {
     generation.join("app")
-}
-
-/// Where a generation's checkpoint arrives.
-pub(crate) fn incoming_folder(generation: &Path) -> PathBuf {
-    generation.join("incoming")
 }
 
 /// Removes the remains of replicas that were set aside before this start.

@@ -5,6 +5,7 @@ mod app;
 mod checkpoints;
 #[cfg(test)]
 mod crash_points;
+mod download;
 mod fetch;
 mod folder;
 mod framework;
@@ -230,10 +231,11 @@ impl Apps {
         let cancelled = slot.begin_fetch(generation);
         let info = slot.info.clone();
         let folder = slot.folder.clone();
-        let fetch = Fetch { gpid, info, folder, generation, address, transfer, checkpoint, cancelled };
-        let (registry, runtime) = (Arc::clone(&self.registry), self.workers.runtime.clone());
+        let fetch =
+            Fetch { gpid, signature, info, folder, generation, address, transfer, checkpoint, cancelled };
+        let (registry, workers) = (Arc::clone(&self.registry), self.workers.clone());
         self.workers.use_network(
-            move || fetch.run(&registry, &runtime),
+            move || fetch.run(&registry, &workers),
             move |result| WorkDone::Fetched { gpid, signature, generation, result },
         );
     }

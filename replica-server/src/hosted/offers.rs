@@ -133,8 +133,13 @@ impl Drop for Offer {
     }
 }
 
-fn checksum(path: &Path) -> io::Result<(u64, u32)> {
-    let mut file = File::open(path)?;
+/// The length of a file, and its checksum.
+pub(super) fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+    checksum_of(&mut File::open(path)?)
+}
+
+/// The same for an open one, which is then at its end.
+pub(super) fn checksum_of(file: &mut File) -> io::Result<(u64, u32)> {
     let mut buffer = vec![0; 256 * 1024];
     let (mut length, mut crc) = (0, 0);
     loop {

@@ -420,6 +420,7 @@ impl Cluster {
             last_prepared: Decree(0),
             last_durable: Decree(0),
             learners: vec![],
+            copying: None,
         };
         // Only the first configuration makes a replica out of nothing (§4.8).
         if !entry.replicas.contains_key(&gpid) && configuration.ballot != Ballot(1) {

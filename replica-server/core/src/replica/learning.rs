@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use words::{
-    AddLearner, Ballot, Configuration, Learn, LearnCheckpoint, LearnFailed, LearnFromList, LearnMutations,
-    LearnStartOver, MutationId, NodeId, PeerMessage, Record, Signature, Time,
+    AddLearner, Ballot, Configuration, CopyProgress, Learn, LearnCheckpoint, LearnFailed, LearnFromList,
+    LearnMutations, LearnStartOver, MutationId, NodeId, PeerMessage, Record, Signature, Time,
 };
 
 use super::{PendingKind, Replica, Role};
@@ -191,6 +191,14 @@ impl Replica {
         step.work(Work::FetchCheckpoint { gpid, signature, from, transfer, checkpoint });
     }
 
+    /// So much of the checkpoint is here. People wait for it: the meta server hears of it at once.
+    pub(crate) fn on_checkpoint_copied(&mut self, signature: Signature, progress: CopyProgress) {
+        if self.fetching == Some(signature) {
+            self.copied = Some(progress);
+            self.report_due = true;
+        }
+    }
+
     /// The checkpoint has taken the app's place, durably, or nothing changed.
     pub(crate) fn on_checkpoint_installed(
         &mut self,
@@ -201,7 +209,7 @@ impl Replica {
         if self.fetching != Some(signature) {
             return;
         }
-        self.fetching = None;
+        (self.fetching, self.copied) = (None, None);
         match result {
             Ok(checkpoint) => self.install(step, checkpoint),
             Err(_) => {

@@ -31,8 +31,8 @@ pub(crate) use secondary::refuse_unable;
 use std::collections::{BTreeMap, VecDeque};
 
 use words::{
-    AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, MutationId, NodeId, PeerMessage, PrepareAck,
-    Record, ReplicaDescription, ReplicaReport, RoleName, Signature, Time,
+    AppInfo, AppTerms, Ballot, Configuration, CopyProgress, Decree, Gpid, MutationId, NodeId, PeerMessage,
+    PrepareAck, Record, ReplicaDescription, ReplicaReport, RoleName, Signature, Time,
 };
 
 use crate::LogSequence;
@@ -91,6 +91,8 @@ pub struct Replica {
     /// The learning whose checkpoint is being fetched. It replaces the app when it is done, so until then this
     /// replica takes no part in anything else.
     fetching: Option<Signature>,
+    /// How much of it is here.
+    copied: Option<CopyProgress>,
     /// Something that the meta server should know changed.
     pub(crate) report_due: bool,
     /// The nodes with which leases are needed changed.
@@ -168,6 +170,7 @@ impl Replica {
             knows_nothing: false,
             broken_noted: false,
             fetching: None,
+            copied: None,
             report_due: true,
             partners_changed: false,
             heartbeat_due: false,
@@ -313,6 +316,7 @@ impl Replica {
                 Role::Primary(primary) => primary.learners.keys().copied().collect(),
                 _ => Vec::new(),
             },
+            copying: self.copied,
         })
     }
 

@@ -226,7 +226,7 @@ impl Replica {
             step.settings.resend,
         );
         if let Some(teaching) = primary.learners.get_mut(&from) {
-            teaching.progressed(step.now.time);
+            teaching.progressed(step.now.time, self.list.last_committed(), step.settings);
         }
         if primary.proposal.is_none() {
             primary.suspects.remove(&from); // it is there after all
@@ -278,8 +278,8 @@ impl Replica {
             return;
         }
         let acked = primary.members.values().map(|progress| progress.acked);
-        let (now, committed, settings) = (step.now.time, self.last_committed(), step.settings);
-        let held = primary.learners.values().filter_map(|t| t.holds_commits_at(now, committed, settings));
+        let committed = self.last_committed();
+        let held = primary.learners.values().filter_map(|teaching| teaching.holds_commits_at(committed));
         let limit = acked.chain(held).min().map_or(self.durable_prepared, |it| it.min(self.durable_prepared));
         if limit > self.last_committed() {
             self.commit(step, limit);

@@ -35,6 +35,15 @@ pub(super) struct Teaching {
     invite_at: Time,
     /// When it last came further; dropped `learn_timeout` after (L2).
     progress_at: Time,
+    /// Where commits began to wait for it.
+    waited_from: Option<WaitedFrom>,
+}
+
+/// What was acknowledged by a learner, and what committed, when commits began to wait for it.
+#[derive(Debug)]
+struct WaitedFrom {
+    acked: Decree,
+    committed: Decree,
 }
 
 #[derive(Debug)]
@@ -70,21 +79,14 @@ impl Teaching {
         matches!(self.phase, Phase::Streaming(_))
     }
 
-    /// Up to where commits may go, so that this learner's next acknowledgement is of all that is committed. A
-    /// learner whose acknowledgements take longer than a commit would never be seen to have caught up under a
-    /// steady load (§6.3); so once it is near, or all is on its way to it for so long that it is not coming
-    /// nearer, commits wait for it, for as long as it does not get stuck.
-    pub(super) fn holds_commits_at(
-        &self,
-        now: Time,
-        committed: Decree,
-        settings: &Settings,
-    ) -> Option<Decree> {
-        let Phase::Streaming(progress) = &self.phase else { return None };
-        let distance = settings.window.max(settings.resend_batch) as u64;
-        let near = progress.acked.0.saturating_add(distance) >= committed.0;
-        let level = progress.level_since.is_some_and(|since| since + settings.prepare_timeout <= now);
-        (progress.acked > Decree::ZERO && (near || level)).then(|| progress.acked.max(committed))
+    /// Up to where commits may go, so that this learner comes to have all that is committed. A learner whose
+    /// acknowledgements take longer than a commit would never be seen to have caught up under a steady load (§6.3).
+    /// Until it has, commits go half as fast as it does: they never stand still while it gets nearer, and what it
+    /// lacks gets less with all that it acknowledges. Then they wait for it as for a member.
+    pub(super) fn holds_commits_at(&self, committed: Decree) -> Option<Decree> {
+        let (Phase::Streaming(progress), Some(from)) = (&self.phase, &self.waited_from) else { return None };
+        let half_its_pace = Decree(from.committed.0 + progress.acked.0.saturating_sub(from.acked.0) / 2);
+        (progress.acked > Decree::ZERO).then(|| progress.acked.max(half_its_pace).max(committed))
     }
 
     /// Whether it has acknowledged, as this learner, all up to `committed`.
@@ -93,8 +95,17 @@ impl Teaching {
             if progress.acked > Decree::ZERO && progress.acked >= committed)
     }
 
-    pub(super) fn progressed(&mut self, now: Time) {
+    /// It acknowledged. Commits wait for it from when it is near, or when all is on its way to it for so long that
+    /// it is not coming nearer, for as long as it does not get stuck.
+    pub(super) fn progressed(&mut self, now: Time, committed: Decree, settings: &Settings) {
         self.progress_at = now;
+        let Phase::Streaming(progress) = &self.phase else { return };
+        let distance = settings.window.max(settings.resend_batch) as u64;
+        let near = progress.acked.0.saturating_add(distance) >= committed.0;
+        let level = progress.level_since.is_some_and(|since| since + settings.prepare_timeout <= now);
+        if self.waited_from.is_none() && progress.acked > Decree::ZERO && (near || level) {
+            self.waited_from = Some(WaitedFrom { acked: progress.acked, committed });
+        }
     }
 
     pub(super) fn deadline(&self, settings: &Settings) -> Time {
@@ -124,6 +135,7 @@ impl Replica {
             wants_after: None,
             invite_at: step.now.time + step.settings.resend,
             progress_at: step.now.time,
+            waited_from: None,
         };
         primary.learners.insert(node, teaching);
         self.partners_changed = true;
@@ -186,6 +198,7 @@ impl Replica {
                 progress.rewind(has, prepared, step.settings.resend_batch);
                 teaching.phase = Phase::Streaming(progress);
                 teaching.progress_at = step.now.time;
+                teaching.waited_from = None;
                 self.partners_changed = true;
             }
             step.send(from, PeerMessage::LearnFromList(LearnFromList { gpid, ballot, signature }));
@@ -343,5 +356,35 @@ impl Replica {
         });
         // What it has is compared with.
         learning.min().map(|has| Decree(has.0.saturating_sub(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_go_half_as_fast_as_a_learner_that_is_near_until_it_has_all() {
+        let (now, settings) = (Time(1), Settings::default());
+        let mut teaching = Teaching {
+            signature: Signature(1),
+            phase: Phase::Streaming(Progress::from(Decree(50))),
+            has: Decree(50),
+            wants_after: None,
+            invite_at: now,
+            progress_at: now,
+            waited_from: None,
+        };
+        let mut acknowledge = |acked, committed| {
+            teaching.streaming().expect("it gets prepares").acked = Decree(acked);
+            teaching.progressed(now, Decree(committed), &settings);
+            teaching.holds_commits_at(Decree(committed)).map(|decree| decree.0)
+        };
+        assert_eq!(acknowledge(60, 200), None, "far behind");
+        assert_eq!(acknowledge(100, 200), Some(200));
+        assert_eq!(acknowledge(140, 200), Some(220));
+        assert_eq!(acknowledge(240, 220), Some(270));
+        assert_eq!(acknowledge(300, 270), Some(300), "it has all");
+        assert_eq!(acknowledge(310, 300), Some(310), "they wait for it");
     }
 }

@@ -90,7 +90,9 @@ Fields of --json:
       ballot          of the configuration that it takes part in
       last_committed  its last committed decree
       last_prepared   its last prepared decree
-      last_durable    the last decree that its app has made durable")]
+      last_durable    the last decree that its app has made durable
+      copied_bytes    of a learner that copies a checkpoint: so much of it is there; otherwise null
+      copying_bytes   all of it")]
 pub(crate) struct App {
     /// Its name
     name: String,
@@ -188,7 +190,8 @@ fn with_partitions(reply: &pb::DescribeAppReply) -> Answer {
     let rows: Vec<Value> = reply.partitions.iter().map(|partition| row(&names, partition)).collect();
     let mut app = info(reply.app.as_ref());
     let columns = ["gpid", "ballot", "primary", "secondaries", "learners", "last_committed"];
-    let text = format!("{}\n{}", table(std::slice::from_ref(&app), &INFO), table(&rows, &columns));
+    let text =
+        format!("{}\n{}", table(std::slice::from_ref(&app), &INFO), table(&for_people(&rows), &columns));
     let ill = rows.iter().filter(|row| row["healthy"] != true);
     let ill: Vec<String> = ill
         .map(|row| {
@@ -203,11 +206,39 @@ fn with_partitions(reply: &pb::DescribeAppReply) -> Answer {
     ill.iter().fold(Answer::new(app, text), |answer, line| answer.and_below(line))
 }
 
+/// The rows of the table: a learner's name with how far it is.
+fn for_people(rows: &[Value]) -> Vec<Value> {
+    let mut rows = rows.to_vec();
+    for row in &mut rows {
+        let learners = row["learners"].as_array().into_iter().flatten();
+        let shown: Vec<String> = learners.map(|learner| learner_and_progress(row, learner)).collect();
+        row["learners"] = shown.into();
+    }
+    rows
+}
+
+/// `replica3 (12 of 2083 MiB)` while it copies a checkpoint, `replica3 (870 of 1024)` while it takes what was committed
+/// since.
+fn learner_and_progress(row: &Value, learner: &Value) -> String {
+    let name = learner.as_str().unwrap_or_default();
+    let mut replicas = row["replicas"].as_array().into_iter().flatten();
+    let Some(at) = replicas.find(|at| at["node"] == *learner && at["role"] == "learner") else {
+        return name.to_owned();
+    };
+    match (at["copied_bytes"].as_u64(), at["copying_bytes"].as_u64()) {
+        (Some(copied), Some(all)) => format!("{name} ({} of {} MiB)", copied >> 20, all >> 20),
+        _ => format!("{name} ({} of {})", at["last_committed"], row["last_committed"]),
+    }
+}
+
 fn row(names: &Names, partition: &pb::PartitionStatus) -> Value {
     let configuration = partition.configuration.clone().unwrap_or_default();
-    let replica = |replica| {
+    let replica = |replica: &pb::ReplicaAt| {
         let mut row = replica_fields(replica);
         row["node"] = names.get(&replica.node);
+        let copying = replica.report.as_ref().and_then(|report| report.copying);
+        row["copied_bytes"] = copying.map(|copy| copy.bytes).into();
+        row["copying_bytes"] = copying.map(|copy| copy.of_bytes).into();
         row
     };
     json!({
@@ -269,5 +300,35 @@ mod tests {
         assert_eq!(rows["partitions"][1]["primary"], Value::Null);
         let table = with_partitions(&reply).show(false);
         assert!(table.contains("│ 1.0  ┆ 3      ┆ replica1 ┆ replica2, 09090909 ┆          ┆ 17"), "{table}");
+    }
+
+    #[test]
+    fn a_learner_shows_how_far_it_is() {
+        let id = bytes::Bytes::from(vec![3; 16]);
+        let shown = |copying| {
+            let report = pb::ReplicaReport {
+                role: pb::Role::Learner.into(),
+                last_committed: 870,
+                copying,
+                ..Default::default()
+            };
+            let partition = pb::PartitionStatus {
+                learners: vec![id.clone()],
+                last_committed: 1024,
+                replicas: vec![pb::ReplicaAt { node: id.clone(), report: Some(report) }],
+                ..Default::default()
+            };
+            let reply = pb::DescribeAppReply { partitions: vec![partition], ..Default::default() };
+            let answer = with_partitions(&reply);
+            let json: Value = serde_json::from_str(&answer.show(true)).unwrap();
+            assert_eq!(json["partitions"][0]["learners"], json!(["03030303"]));
+            (answer.show(false), json["partitions"][0]["replicas"][0]["copied_bytes"].clone())
+        };
+        let (table, copied) = shown(Some(pb::CopyProgress { bytes: 12 << 20, of_bytes: 2083 << 20 }));
+        assert!(table.contains("03030303 (12 of 2083 MiB)"), "{table}");
+        assert_eq!(copied, json!(12 << 20));
+        let (table, copied) = shown(None);
+        assert!(table.contains("03030303 (870 of 1024)"), "{table}");
+        assert_eq!(copied, Value::Null);
     }
 }
