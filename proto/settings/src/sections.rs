@@ -164,7 +164,7 @@ section! {
         /// With fewer members than this writes are refused.
         mutation_2pc_min_replica_count: usize = 2, Number(1, 7);
         /// A checkpoint is written after this many decrees ...
-        checkpoint_decrees: u64 = 200_000, Number(1, 1 << 40);
+        checkpoint_decrees: u64 = 100_000, Number(1, 1 << 40);
         /// ... and this long after something was applied that is not durable in the app.
         checkpoint_interval_ms: u64 = 60_000, Number(10, DAY_MS);
         /// The largest write, in bytes.

@@ -1,5 +1,7 @@
 //! One node's state machine: its replicas, its peers, its session with the meta server.
 
+mod behind;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
@@ -459,6 +461,9 @@ impl NodeCore {
             });
         }
         let changed = self.report_due && self.report_pause_until <= now.time;
+        if self.next_report <= now.time {
+            self.bound_replay(now, out);
+        }
         if changed || self.next_report <= now.time {
             self.report_due = false;
             self.report_pause_until = now.time + REPORT_PAUSE;

@@ -72,7 +72,7 @@ impl Default for Settings {
             list_tail_bytes: 16 << 20,
             resend_batch: 128,
             mutation_2pc_min_replica_count: 2,
-            checkpoint_decrees: 200_000,
+            checkpoint_decrees: 100_000,
             checkpoint_interval: Duration::from_secs(60),
             max_write_bytes: (1 << 20) + (64 << 10),
             disk_min_available_space_ratio: 10,

@@ -27,6 +27,7 @@ mod throttle;
 
 pub use load::Load;
 pub(crate) use secondary::refuse_unable;
+pub(crate) use storage::is_long;
 
 use std::collections::{BTreeMap, VecDeque};
 

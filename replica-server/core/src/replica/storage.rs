@@ -8,8 +8,10 @@ use super::{PendingKind, Presence, Replica, Role};
 use crate::step::Step;
 use crate::{Settings, Work};
 
-/// To replay more than this part of `checkpoint_decrees` is long.
-const LONG_REPLAY: u64 = 64;
+/// Whether so many decrees are long to replay, and so worth a checkpoint by themselves.
+pub(crate) fn is_long(settings: &Settings, decrees: u64) -> bool {
+    decrees > settings.checkpoint_decrees / 64
+}
 
 /// When the next checkpoint is due.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Checkpoint {
     pub(super) fn replays(&mut self, step: &Step<'_>, durable: Decree, upto: Decree) {
         let behind = upto.0.saturating_sub(durable.0);
         self.dirty_since = (behind > 0).then_some(step.now.time);
-        self.after_replay = (behind > step.settings.checkpoint_decrees / LONG_REPLAY).then_some(upto);
+        self.after_replay = is_long(step.settings, behind).then_some(upto);
     }
 }
 
@@ -132,9 +134,8 @@ impl Replica {
         if self.checkpoint.running {
             return;
         }
-        let behind = self.applied.0 - self.durable.decree.0;
-        let able = self.is_ready() && self.fetching.is_none() && !matches!(self.role, Role::Error(_));
-        if behind == 0 || !able {
+        let behind = self.to_replay();
+        if behind == 0 {
             self.checkpoint.dirty_since = None;
             self.checkpoint.after_replay = None;
             return;
@@ -145,9 +146,23 @@ impl Replica {
             || behind >= step.settings.checkpoint_decrees
             || step.now.time >= since + step.settings.checkpoint_interval
         {
-            self.checkpoint.running = true;
-            step.work(Work::Checkpoint { gpid: self.gpid });
+            self.checkpoint_now(step);
         }
+    }
+
+    /// ... whether it is due or not.
+    pub(crate) fn checkpoint_now(&mut self, step: &mut Step<'_>) {
+        self.checkpoint.running = true;
+        step.work(Work::Checkpoint { gpid: self.gpid });
+    }
+
+    /// So many applied decrees are in the log alone, and in no checkpoint that is there or being written.
+    pub(crate) fn to_replay(&self) -> u64 {
+        let is_able = self.is_ready() && self.fetching.is_none() && !matches!(self.role, Role::Error(_));
+        if !is_able || self.checkpoint.running {
+            return 0;
+        }
+        self.applied.0 - self.durable.decree.0
     }
 
     pub(crate) fn on_checkpoint_done(&mut self, step: &Step<'_>, result: io::Result<MutationId>) {

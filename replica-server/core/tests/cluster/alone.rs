@@ -218,7 +218,7 @@ impl Alone {
             self.sent.extend(out.send);
             self.told_meta.extend(out.meta);
             events.extend(out.apply.into_iter().map(|task| Event::Applied {
-                gpid: GPID,
+                gpid: task.gpid,
                 decree: task.mutation.id.decree,
                 answers: Vec::new(),
             }));

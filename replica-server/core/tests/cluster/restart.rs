@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use replica_core::{Event, RecoveredApp, Replay, Settings, Work};
-use words::{Ballot, Decree, Envelope, MutationId, PeerMessage, Record, RoleName};
+use words::{Ballot, Decree, Envelope, Gpid, MutationId, PeerMessage, Record, RoleName};
 
 use crate::alone::{Alone, LEADER, ME, app, id, mutation};
 use crate::harness::GPID;
@@ -169,6 +169,42 @@ fn a_replica_that_lacks_what_is_lost_is_in_error() {
     recovered.give_up(GPID, "it can't be read back".to_owned());
     assert_eq!(recovered.lacking().len(), 0);
     assert_eq!(Alone::found(2, recovered).replica().error(), Some("it can't be read back"));
+}
+
+/// What a start has to replay counts, and not whose it is: of two partitions that both have less than is allowed the one
+/// that is further behind takes a checkpoint. (Those after their own replay came to nothing.)
+#[test]
+fn what_a_start_has_to_replay_is_bounded_over_all_partitions() {
+    let most = Settings::default().checkpoint_decrees;
+    let other = Gpid::new(1, 1);
+    for (behind, expected) in [([most * 6 / 10, most * 3 / 10], 0), ([most * 6 / 10, most * 4 / 10], 1)] {
+        let mut replay = Replay::new(&Settings::default());
+        for (gpid, last) in [GPID, other].into_iter().zip(behind) {
+            replay.on_record(&Record::Created { gpid, app: app() });
+            for decree in 1..=last {
+                let (ballot, mutation, last_committed) = (Ballot(2), mutation(2, decree), Decree(decree));
+                let prepare = Record::Prepare { gpid, ballot, mutation, replaces: false, last_committed };
+                replay.on_record(&prepare);
+            }
+        }
+        let empty = |gpid| RecoveredApp { gpid, durable: Ok(MutationId::ZERO) };
+        let mut node = Alone::found(2, replay.finish(vec![empty(GPID), empty(other)]));
+        node.pass(Duration::ZERO);
+        for gpid in [GPID, other] {
+            node.run(Event::CheckpointDone { gpid, result: Err(std::io::ErrorKind::Other.into()) });
+        }
+        node.work.clear();
+        node.pass(Settings::default().report);
+        let checkpoints: Vec<Gpid> = node
+            .work
+            .iter()
+            .filter_map(|work| match work {
+                Work::Checkpoint { gpid } => Some(*gpid),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(checkpoints, vec![GPID; expected], "{behind:?}");
+    }
 }
 
 #[test]
