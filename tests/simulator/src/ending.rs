@@ -13,12 +13,15 @@ use crate::world::{Happening, World, trace};
 
 /// How long recovery may take, and then how long until all is equal. Of 4,000 seeds the slowest took 7.1 s. What can
 /// come together: a member is found dead (1.5 s), a meta server that was away waits for those that it misses (3 s),
-/// and learning fails twice by its longest timeout (5 s each).
+/// and learning fails twice by its longest timeout (5 s each). Everybody who joins may take as long: a partition may
+/// have got far while it had one member, and who learns all that from the log, in small pieces, takes a while.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(20);
 
 /// How far recovery has come.
 pub(crate) struct Ending {
     began: Option<Moment>,
+    /// The most members that all partitions together had since then, and since when.
+    members: (usize, Moment),
     /// Whether each partition served a write and a read that began after the last fault.
     served: BTreeMap<Gpid, (bool, bool)>,
     /// Since when all is served and whole.
@@ -30,6 +33,7 @@ impl Ending {
     pub(crate) fn new(gpids: &[Gpid]) -> Self {
         Self {
             began: None,
+            members: (0, Moment::default()),
             served: gpids.iter().map(|&gpid| (gpid, (false, false))).collect(),
             quiet: None,
             over: false,
@@ -45,6 +49,13 @@ impl Ending {
 
     pub(crate) fn begin(&mut self, now: Moment) {
         self.began = Some(now);
+        self.members = (0, now);
+    }
+
+    fn has_members(&mut self, members: usize, now: Moment) {
+        if members > self.members.0 {
+            self.members = (members, now);
+        }
     }
 
     /// How long it took until all was served and whole, or has taken until now.
@@ -96,7 +107,9 @@ impl World<'_> {
         if complaint.is_none() && self.ending.is_quiet() {
             complaint = self.complaint_about_balance();
         }
-        let since = self.ending.quiet.or(self.ending.began).unwrap_or_default();
+        let members = |&gpid: &Gpid| self.meta.configuration(gpid).map_or(0, |it| it.members().count());
+        self.ending.has_members(self.gpids.iter().map(members).sum(), self.now);
+        let since = self.ending.quiet.unwrap_or(self.ending.members.1);
         match complaint {
             None if self.ending.is_quiet() => {
                 self.compare_bytes()?;
@@ -110,7 +123,7 @@ impl World<'_> {
             Some(what) if self.now - since > RECOVERY => {
                 return Err(Violation {
                     rule: "L1",
-                    what: format!("after {RECOVERY:?} without a fault {what}"),
+                    what: format!("after {RECOVERY:?} without a fault, and without a new member, {what}"),
                 });
             }
             Some(what) => trace!(self, "visit", "{what}"),
