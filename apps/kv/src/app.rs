@@ -111,14 +111,14 @@ impl KvApp {
             .filter(|(_, value)| value.is_some())
             .filter_map(|(row, _)| rows::decode_expiry(row).ok());
         self.next_expiry_us = expiries.map(|(at_us, _)| at_us).fold(self.next_expiry_us, u64::min);
-        let states = changed.iter().filter_map(|(row, state)| {
-            let key = Bytes::copy_from_slice(rows::key_of(row)?);
-            Some(Change { key, value: state.clone()? })
-        });
-        let states = states.collect();
         let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
-        self.live.write(changed, position)?;
-        (self.position, self.changes) = (position, states);
+        self.live.write(&changed, position)?;
+        self.position = position;
+        let states = changed.into_iter().filter_map(|(row, state)| {
+            let key = Bytes::copy_from_slice(rows::key_of(&row)?);
+            Some(Change { key, value: state? })
+        });
+        self.changes = states.collect();
         Ok(answers)
     }
 

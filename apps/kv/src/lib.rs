@@ -12,7 +12,6 @@ mod checkpoints;
 mod client;
 mod fields;
 mod live;
-mod recent;
 pub mod request;
 mod rows;
 mod writes;

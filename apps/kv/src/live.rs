@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +21,6 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
-use crate::recent::Recent;
 use crate::rows::{self, Position};
 
 /// What is changed in memory before it is written to a file.
@@ -49,7 +48,6 @@ pub(crate) type Rows = BTreeMap<Vec<u8>, Option<Bytes>>;
 /// The database that is worked on.
 pub(crate) struct Live {
     db: DB,
-    recent: Mutex<Recent>,
     unwritten: AtomicUsize,
     /// A checkpoint needs the files to stay at its decree.
     frozen: AtomicBool,
@@ -81,13 +79,7 @@ impl Live {
         let mut options = options(cache);
         options.create_if_missing(checkpoint.is_none());
         let db = DB::open(&options, &scratch.0).map_err(failed)?;
-        Ok(Self {
-            db,
-            recent: Mutex::default(),
-            unwritten: AtomicUsize::new(0),
-            frozen: AtomicBool::new(false),
-            _folder: scratch,
-        })
+        Ok(Self { db, unwritten: AtomicUsize::new(0), frozen: AtomicBool::new(false), _folder: scratch })
     }
 
     /// Where the state is in time.
@@ -96,9 +88,6 @@ impl Live {
     }
 
     pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
-        if let Some(known) = self.recent.lock().expect("no holder panics").get(row) {
-            return Ok(known);
-        }
         Ok(self.db.get(row).map_err(failed)?.map(Bytes::from))
     }
 
@@ -134,9 +123,9 @@ impl Live {
     }
 
     /// Writes the rows of one mutation, and that they are there, at once.
-    pub(crate) fn write(&self, changed: Rows, position: Position) -> io::Result<()> {
+    pub(crate) fn write(&self, changed: &Rows, position: Position) -> io::Result<()> {
         let mut batch = WriteBatch::default();
-        for (row, value) in &changed {
+        for (row, value) in changed {
             match value {
                 Some(value) => batch.put(row, value),
                 None => batch.delete(row),
@@ -147,7 +136,6 @@ impl Live {
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
         self.db.write_opt(batch, &writing).map_err(failed)?;
-        self.recent.lock().expect("no holder panics").take(changed);
         let unwritten = self.unwritten.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if unwritten < BUFFER_BYTES {
             return Ok(());
