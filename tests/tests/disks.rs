@@ -112,6 +112,7 @@ fn damage_a_file(test: &'static str, part: Part, complaint: &str) {
     let mut cluster = prepare(8);
     start(&mut cluster);
     let load = Load::start(&cluster, APP, 120, &LOAD);
+    sleep(Duration::from_secs(4));
     let victim = REPLICAS[0];
     let damaged = wait_for("a file to damage", || {
         if !can_be_damaged(&cluster.data(victim), part) {
