@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use echo::EchoType;
-use hostile::app::{answers_to, refuses_or_takes, state_after};
+use hostile::app::{answers_to, open, refuses_or_takes, state_after};
 use hostile::{harmed, noise};
 use proptest::prelude::*;
+use replicated_app::{Batch, Decree};
 
 #[global_allocator]
 static ALLOCATOR: hostile::Counting = hostile::Counting;
@@ -20,11 +21,19 @@ proptest! {
     #[test]
     fn any_request_comes_back(said in prop::collection::vec(noise(), 1..6)) {
         let answers = answers_to(&EchoType, said.clone());
-        prop_assert!(answers.into_iter().eq(said.into_iter().map(|said| Ok(Bytes::from(said)))));
+        let said: Vec<Bytes> = said.into_iter().map(Bytes::from).collect();
+        prop_assert!(answers.into_iter().eq(said.iter().cloned().map(Ok)));
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut app = open(&EchoType, folder.path()).expect("opens");
+        app.apply(&Batch { decree: Decree(1), timestamp_us: 0, requests: &said });
+        prop_assert_eq!(app.read(b""), Ok(said[said.len() - 1].clone()));
     }
 
     #[test]
     fn any_state_is_refused_or_taken(state in prop_oneof![noise(), harmed(Just(state()))]) {
-        refuses_or_takes(&EchoType, &state, &["more".into()]);
+        if let Some(answers) = refuses_or_takes(&EchoType, &state, &["more".into()]) {
+            prop_assert_eq!(answers, [Ok("more".into())], "what was said comes back");
+        }
     }
 }

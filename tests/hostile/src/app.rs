@@ -37,15 +37,11 @@ pub fn answers_to(app_type: &dyn AppType, requests: Vec<Vec<u8>>) -> Vec<AppAnsw
     let before = app.digest();
     let length = requests.iter().map(Vec::len).sum();
     let requests: Vec<Bytes> = requests.into_iter().map(Bytes::from).collect();
-    let ((), peak) = peak(|| {
-        for request in &requests {
-            let _ = app.read(request);
-        }
-    });
+    let (read, peak) = peak(|| requests.iter().map(|request| app.read(request)).collect::<Vec<_>>());
     assert!(peak <= justified(length), "{peak} bytes for {length}");
     assert_eq!(app.digest(), before, "a read changes nothing");
     let answers = apply(&mut *app, 1, &requests);
-    assert_eq!(answers.len(), requests.len());
+    assert_eq!(answers.len(), read.len());
     answers
 }
 
@@ -62,18 +58,18 @@ pub fn state_after(app_type: &dyn AppType, requests: &[Bytes]) -> Vec<u8> {
 }
 
 /// Opens an app on a checkpoint of these bytes, whose checksum is right: whoever wrote it meant it. If it is taken,
-/// the app goes on with these requests.
+/// the app goes on with these requests, and its answers are returned.
 ///
 /// # Panics
 /// If the app does, or takes more memory than the bytes justify, or can't go on.
-pub fn refuses_or_takes(app_type: &dyn AppType, state: &[u8], requests: &[Bytes]) {
+pub fn refuses_or_takes(app_type: &dyn AppType, state: &[u8], requests: &[Bytes]) -> Option<Vec<AppAnswer>> {
     let folder = tempfile::tempdir().expect("a folder");
     let (checkpoints, _) = Checkpoints::open(folder.path()).expect("opens");
     checkpoints.write(Decree(1), state.to_vec()).expect("writes");
     let (opened, peak) = peak(|| open(app_type, folder.path()));
     assert!(peak <= justified(state.len()), "{peak} bytes for {}", state.len());
-    if let Ok(mut app) = opened {
-        apply(&mut *app, 2, requests);
-        app.sync_checkpoint().expect("an app writes its checkpoint");
-    }
+    let mut app = opened.ok()?;
+    let answers = apply(&mut *app, 2, requests);
+    app.sync_checkpoint().expect("an app writes its checkpoint");
+    Some(answers)
 }
