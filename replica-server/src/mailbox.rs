@@ -2,7 +2,8 @@
 //!
 //! What comes from outside is bounded: a full queue makes peers' streams wait and answers clients `Busy`. What
 //! comes back from work that the shard itself started never waits, or the log thread and the shard could wait
-//! for each other; there is at most one such report for each batch and each piece of work under way, and one a second for each copy.
+//! for each other; there is at most one such report for each batch and each piece of work under way,
+//! and one a second for each copy.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Recovery at start: the prepare log is read, the apps that it says are here are opened, and what both hold is put
-//! together by `replica_core::Replay`. What apps lack is applied here, in batches, before the node takes part in anything.
+//! together by `replica_core::Replay`. What apps lack is applied here, in batches, before the node takes part in
+//! anything.
 
 use std::sync::Arc;
 

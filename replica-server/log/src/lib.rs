@@ -3,8 +3,8 @@
 //! One log a data directory, so that everything waiting from every partition costs one write and one
 //! `fdatasync`: [`PrepareLog::append`], then [`PrepareLog::sync`]. The log decides nothing about the protocol:
 //! [`PrepareLog::replay`] gives the records back in the order in which it got them, and says of what it can't
-//! give back whom that may touch ([`Damage`]); [`PrepareLog::open`] is the same for a log that fits in memory. [`PrepareLog::collect`] removes what apps have made durable,
-//! [`LogReader`] reads mutations back for a learner.
+//! give back whom that may touch ([`Damage`]); [`PrepareLog::open`] is the same for a log that fits in memory.
+//! [`PrepareLog::collect`] removes what apps have made durable, [`LogReader`] reads mutations back for a learner.
 //!
 //! ```
 //! use std::sync::Arc;
