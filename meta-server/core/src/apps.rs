@@ -47,6 +47,7 @@ impl MetaCore {
         let record = id.and_then(|id| self.state.app(id)).expect("it was just dropped");
         let AppStatus::Dropped { expires } = record.status else { unreachable!("it was just dropped") };
         let app = record.info.clone();
+        self.balancer.changed();
         for gpid in app.gpids() {
             let Some(holds) = self.state.configuration(gpid) else { continue };
             let Some(partition) = self.partitions.get_mut(&gpid) else { continue };
@@ -68,6 +69,7 @@ impl MetaCore {
     pub(crate) fn app_recalled(&mut self, now: Time, id: AppId, out: &mut MetaOutput) -> AdminReply {
         let app = self.state.app(id).expect("it was just recalled").info.clone();
         self.expiries.remove(&id);
+        self.balancer.changed();
         for gpid in app.gpids() {
             let Some(holds) = self.state.configuration(gpid) else { continue };
             let Some(partition) = self.partitions.get_mut(&gpid) else { continue };

@@ -4,7 +4,7 @@ mod cluster;
 
 use cluster::{Cluster, gpid, node, seconds};
 use meta_core::{AdminReply, AdminRequest, BalancePlan, BalancerStatus, Level};
-use words::NodeId;
+use words::{AppId, NodeId};
 
 fn status(cluster: &mut Cluster) -> BalancerStatus {
     match cluster.admin(AdminRequest::BalancerStatus) {
@@ -77,6 +77,51 @@ fn after_a_restart_primaries_go_back_by_handover() {
     cluster.up(1);
     cluster.pass(seconds(60));
     assert_eq!(load(&cluster), [(2, 6), (2, 6), (2, 6)]);
+}
+
+/// Of those that count: not what is dropped.
+fn members(cluster: &Cluster, apps: &[u32]) -> Vec<usize> {
+    let counted = || cluster.meta.state().configurations().filter(|(gpid, _)| apps.contains(&gpid.app.0));
+    cluster.nodes.keys().map(|&node| counted().filter(|(_, c)| c.is_member(node)).count()).collect()
+}
+
+/// Seed 9353901 of the simulator: nothing had changed since the balancer found that nothing should move, but for an
+/// app that was there again.
+#[test]
+fn an_app_that_is_recalled_is_spread_like_any_other() {
+    let mut cluster = Cluster::new();
+    cluster.up(1);
+    cluster.create("app", 2, 1);
+    cluster.pass(seconds(10));
+    cluster.admin(AdminRequest::DropApp { name: "app".to_owned(), hold_seconds: None });
+    cluster.up(2);
+    cluster.pass(seconds(60));
+    assert_eq!(members(&cluster, &[1]), [2, 0], "nobody moves what is dropped");
+    cluster.admin(AdminRequest::RecallApp { id: AppId(1), new_name: None });
+    cluster.pass(seconds(60));
+    assert_eq!(members(&cluster, &[1]), [1, 1]);
+}
+
+/// What is spread evenly together is not without some of it.
+#[test]
+fn the_others_are_spread_anew_when_an_app_is_dropped() {
+    let mut cluster = Cluster::new();
+    cluster.up(1);
+    cluster.up(2);
+    cluster.pass(seconds(1));
+    for name in ["one", "two", "three", "four"] {
+        cluster.create(name, 1, 1);
+        cluster.pass(seconds(10));
+    }
+    let on_the_first: Vec<u32> = (1..=4).filter(|&app| members(&cluster, &[app]) == [1, 0]).collect();
+    let others: Vec<u32> = (1..=4).filter(|app| !on_the_first.contains(app)).collect();
+    assert_eq!((on_the_first.len(), others.len()), (2, 2));
+    for app in on_the_first {
+        let name = ["one", "two", "three", "four"][app as usize - 1].to_owned();
+        cluster.admin(AdminRequest::DropApp { name, hold_seconds: None });
+    }
+    cluster.pass(seconds(60));
+    assert_eq!(members(&cluster, &others), [1, 1]);
 }
 
 #[test]
