@@ -11,48 +11,51 @@ use crate::malformed::{all, count, each, required};
 use crate::words::{node_bytes, node_id};
 use crate::{Malformed, pb};
 
-/// All that waits for one node, in one frame.
+/// All that waits for one node, in one frame. What has the same sender and receiver shares an envelope there: of a
+/// thousand partitions' messages, all have.
 #[must_use]
-pub fn peer_frame(envelopes: Vec<Envelope>) -> pb::PeerFrame {
-    pb::PeerFrame { envelopes: all(envelopes) }
+pub fn peer_frame(envelopes: impl IntoIterator<Item = Envelope>) -> pb::PeerFrame {
+    let mut frame = pb::PeerFrame::default();
+    let mut open = None;
+    for Envelope { from, from_life, to, to_life, body } in envelopes {
+        let addresses = (from, from_life, to, to_life);
+        if open != Some(addresses) {
+            open = Some(addresses);
+            frame.envelopes.push(pb::Envelope {
+                from: node_bytes(from),
+                from_life: from_life.0,
+                to: node_bytes(to),
+                to_life: to_life.0,
+                messages: Vec::new(),
+            });
+        }
+        let envelope = frame.envelopes.last_mut().expect("one is open");
+        envelope.messages.push(pb::PeerMessage { body: Some(body.into()) });
+    }
+    frame
 }
 
-/// What a frame holds.
+/// What a frame holds, one message in each envelope.
 ///
 /// # Errors
 /// The first message in it that makes no sense; the sender speaks another version, so the others are not to be
 /// trusted either.
 pub fn envelopes(frame: pb::PeerFrame) -> Result<Vec<Envelope>, Malformed> {
-    each(frame.envelopes)
-}
-
-impl From<Envelope> for pb::Envelope {
-    fn from(envelope: Envelope) -> Self {
-        Self {
-            from: node_bytes(envelope.from),
-            from_life: envelope.from_life.0,
-            to: node_bytes(envelope.to),
-            to_life: envelope.to_life.0,
-            body: Some(envelope.body.into()),
+    let mut envelopes = Vec::new();
+    for pb::Envelope { from, from_life, to, to_life, messages } in frame.envelopes {
+        let (from, to) = (node_id(&from, "Envelope.from")?, node_id(&to, "Envelope.to")?);
+        let from_life = count(Life, from_life, "Envelope.from_life")?;
+        let to_life = count(Life, to_life, "Envelope.to_life")?;
+        envelopes.reserve(messages.len());
+        for message in messages {
+            let body = required(message.body, "PeerMessage.body")?;
+            envelopes.push(Envelope { from, from_life, to, to_life, body });
         }
     }
+    Ok(envelopes)
 }
 
-impl TryFrom<pb::Envelope> for Envelope {
-    type Error = Malformed;
-
-    fn try_from(message: pb::Envelope) -> Result<Self, Malformed> {
-        Ok(Self {
-            from: node_id(&message.from, "Envelope.from")?,
-            from_life: count(Life, message.from_life, "Envelope.from_life")?,
-            to: node_id(&message.to, "Envelope.to")?,
-            to_life: count(Life, message.to_life, "Envelope.to_life")?,
-            body: required(message.body, "Envelope.body")?,
-        })
-    }
-}
-
-impl From<PeerMessage> for pb::envelope::Body {
+impl From<PeerMessage> for pb::peer_message::Body {
     fn from(message: PeerMessage) -> Self {
         match message {
             PeerMessage::Hello => Self::Hello(pb::Empty {}),
@@ -74,11 +77,11 @@ impl From<PeerMessage> for pb::envelope::Body {
     }
 }
 
-impl TryFrom<pb::envelope::Body> for PeerMessage {
+impl TryFrom<pb::peer_message::Body> for PeerMessage {
     type Error = Malformed;
 
-    fn try_from(body: pb::envelope::Body) -> Result<Self, Malformed> {
-        use pb::envelope::Body;
+    fn try_from(body: pb::peer_message::Body) -> Result<Self, Malformed> {
+        use pb::peer_message::Body;
         Ok(match body {
             Body::Hello(pb::Empty {}) => Self::Hello,
             Body::Welcome(pb::Empty {}) => Self::Welcome,

@@ -92,25 +92,24 @@ fn messages() -> Vec<Vec<u8>> {
     };
     let mutation = pb::Mutation { id, timestamp_us: 9, writes: vec![write.clone(), write.clone()] };
     let node: bytes::Bytes = vec![1; 16].into();
-    let envelope = |body| pb::Envelope {
-        from: node.clone(),
-        from_life: 1,
-        to: node.clone(),
-        to_life: 1,
-        body: Some(body),
-    };
+    let message = |body| pb::PeerMessage { body: Some(body) };
     let prepare =
         pb::Prepare { gpid, ballot: 3, mutation: Some(mutation.clone()), previous: id, ..Default::default() };
     let learn = pb::LearnMutations { gpid, ballot: 3, mutations: vec![mutation; 2], ..Default::default() };
     let claim = pb::Claim { gpid, ballot: 3, last_committed: 4 };
     let heartbeat = pb::Heartbeat { sequence: 1, claims: vec![claim; 3] };
-    let frame = pb::PeerFrame {
-        envelopes: vec![
-            envelope(pb::envelope::Body::Prepare(prepare)),
-            envelope(pb::envelope::Body::LearnMutations(learn)),
-            envelope(pb::envelope::Body::Heartbeat(heartbeat)),
+    let envelope = pb::Envelope {
+        from: node.clone(),
+        from_life: 1,
+        to: node.clone(),
+        to_life: 1,
+        messages: vec![
+            message(pb::peer_message::Body::Prepare(prepare)),
+            message(pb::peer_message::Body::LearnMutations(learn)),
+            message(pb::peer_message::Body::Heartbeat(heartbeat)),
         ],
     };
+    let frame = pb::PeerFrame { envelopes: vec![envelope; 2] };
     let operation =
         pb::Operation { id: 1, gpid, what: Some(pb::operation::What::Write(write)), timeout_ms: 0 };
     let configuration =
@@ -140,6 +139,17 @@ fn swarm() -> impl Strategy<Value = Vec<u8>> {
         let part = [&[outer << 3 | 2, inside.len() as u8], &inside[..]].concat();
         part.repeat(count / part.len() + 1)
     })
+}
+
+/// Messages share their envelope's addresses, so one of them can be next to nothing and still a message.
+#[test]
+fn an_envelope_full_of_greetings() {
+    let node: bytes::Bytes = vec![1; 16].into();
+    let hello = pb::PeerMessage { body: Some(pb::peer_message::Body::Hello(pb::Empty {})) };
+    let (from, to) = (node.clone(), node);
+    let envelope = pb::Envelope { from, from_life: 1, to, to_life: 1, messages: vec![hello; 20_000] };
+    let bytes = pb::PeerFrame { envelopes: vec![envelope] }.encode_to_vec();
+    assert!(take(&bytes, envelopes).expect("little memory"), "it is well formed");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use proto::{Malformed, Operation, malformed_reply, pb};
-use words::{Configuration, Envelope, MetaToNode, Mutation, NodeId, Refusal, ReplicaReport, Reply, Write};
+use words::{Configuration, MetaToNode, Mutation, NodeId, Refusal, ReplicaReport, Reply, Write};
 
 fn problem<W: TryFrom<P, Error = Malformed>, P>(message: P) -> String {
     match W::try_from(message) {
@@ -38,10 +38,9 @@ fn a_node_id_is_16_bytes_big_endian_or_none() {
         problem::<Configuration, _>(configuration(Bytes::from_static(b"r1"))),
         "malformed message: Configuration.primary is not 16 bytes long"
     );
-    assert_eq!(
-        problem::<Envelope, _>(pb::Envelope::default()),
-        "malformed message: Envelope.from is not 16 bytes long"
-    );
+    let frame = pb::PeerFrame { envelopes: vec![pb::Envelope::default()] };
+    let problem = proto::envelopes(frame).expect_err("no ids").to_string();
+    assert_eq!(problem, "malformed message: Envelope.from is not 16 bytes long");
 }
 
 /// Behind the wire, ballots and decrees are counted up: one next to the largest number would overflow there.

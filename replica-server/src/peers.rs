@@ -155,7 +155,7 @@ fn into_frames(envelopes: impl Iterator<Item = Envelope>) -> Vec<pb::PeerFrame> 
         size += payload_bytes(&envelope.body);
         frame.push(envelope);
         if size >= FRAME_TARGET {
-            frames.push(proto::peer_frame(std::mem::take(&mut frame)));
+            frames.push(proto::peer_frame(frame.drain(..)));
             size = 0;
         }
     }
