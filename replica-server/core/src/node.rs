@@ -48,11 +48,10 @@ pub struct NodeCore {
     outbox: Vec<(NodeId, PeerMessage)>,
     /// Whose records are on their way to the disk, in the order of their numbers.
     in_log: VecDeque<(LogSequence, Gpid)>,
-    /// Replicas that something happened to since the last flush.
-    touched: BTreeSet<Gpid>,
-    /// When each replica wants to be called.
-    due: BTreeSet<(Time, Gpid)>,
-    due_of: BTreeMap<Gpid, Time>,
+    /// Replicas that something happened to since the last flush, each once (`Replica::touched`).
+    touched: Vec<Gpid>,
+    /// When each replica is called (`Replica::call_at`).
+    calls: BTreeSet<(Time, Gpid)>,
     next_beacon: Time,
     next_report: Time,
     /// Not before this time does a change make a report.
@@ -91,9 +90,8 @@ impl NodeCore {
             counters,
             outbox: Vec::new(),
             in_log: VecDeque::new(),
-            touched: BTreeSet::new(),
-            due: BTreeSet::new(),
-            due_of: BTreeMap::new(),
+            touched: Vec::new(),
+            calls: BTreeSet::new(),
             next_beacon: now.time,
             next_report: now.time,
             report_pause_until: Time::default(),
@@ -106,10 +104,8 @@ impl NodeCore {
         };
         let mut out = Output::default();
         for recovered in recovered.replicas {
-            let gpid = recovered.gpid;
             let replica = node.with_step(now, &mut out, |step| Replica::recovered(step, recovered));
-            node.replicas.insert(gpid, replica);
-            node.touched.insert(gpid);
+            node.insert(replica);
         }
         node.first = out;
         node
@@ -181,19 +177,13 @@ impl NodeCore {
         if self.stopping != Stopping::No {
             self.go_on_stopping(now, out);
         }
-        let touched = std::mem::take(&mut self.touched);
-        for &gpid in &touched {
-            self.with(now, gpid, out, |replica, step| replica.flush(step));
+        for index in 0..self.touched.len() {
+            self.with(now, self.touched[index], out, |replica, step| replica.flush(step));
         }
-        let touched: BTreeSet<Gpid> = touched.into_iter().chain(std::mem::take(&mut self.touched)).collect();
-        for gpid in touched {
-            self.settle(now, gpid);
-        }
+        self.settle_touched(now);
         self.send_heartbeats(now, out);
         // A silent peer was suspected: that may have touched replicas again.
-        for gpid in std::mem::take(&mut self.touched) {
-            self.settle(now, gpid);
-        }
+        self.settle_touched(now);
         self.tell_meta(now, out);
         if std::mem::take(&mut self.collect_due) {
             let durable = self.replicas.values().filter_map(|r| Some((r.gpid(), r.collectable()?))).collect();
@@ -204,7 +194,7 @@ impl NodeCore {
     /// When to call again, if nothing happens before.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        let replica = self.due.first().map_or(Time::NEVER, |&(time, _)| time);
+        let replica = self.calls.first().map_or(Time::NEVER, |&(time, _)| time);
         let report = if self.report_due { self.report_pause_until } else { self.next_report };
         let stop = match self.stopping {
             Stopping::HandingOver(_, poll) => poll,
@@ -233,10 +223,11 @@ impl NodeCore {
     fn on_message(&mut self, now: Now, from: NodeId, message: PeerMessage, out: &mut Output) {
         match message {
             PeerMessage::Hello | PeerMessage::Welcome => {}
-            PeerMessage::Prepare(m) if self.replicas.contains_key(&m.gpid) => {
-                self.with(now, m.gpid, out, |r, step| r.on_prepare(step, from, &m));
+            PeerMessage::Prepare(m) => {
+                if !self.try_with(now, m.gpid, out, |r, step| r.on_prepare(step, from, &m)) {
+                    self.with_step(now, out, |step| refuse_unable(step, from, &m));
+                }
             }
-            PeerMessage::Prepare(m) => self.with_step(now, out, |step| refuse_unable(step, from, &m)),
             PeerMessage::PrepareAck(m) => {
                 self.with(now, m.gpid, out, |r, step| r.on_prepare_ack(step, from, &m));
             }
@@ -302,14 +293,8 @@ impl NodeCore {
     }
 
     fn on_log_durable(&mut self, now: Now, sequence: LogSequence, out: &mut Output) {
-        let mut whose = BTreeSet::new();
-        while let Some(&(number, gpid)) = self.in_log.front()
-            && number <= sequence
-        {
-            self.in_log.pop_front();
-            whose.insert(gpid);
-        }
-        for gpid in whose {
+        // Whoever has several records among them finds nothing new from the second on.
+        while let Some((_, gpid)) = self.in_log.pop_front_if(|(number, _)| *number <= sequence) {
             self.with(now, gpid, out, |replica, step| replica.on_log_durable(step, sequence));
         }
     }
@@ -359,8 +344,9 @@ impl NodeCore {
         }
     }
 
-    fn insert(&mut self, replica: Replica) {
-        self.touched.insert(replica.gpid());
+    fn insert(&mut self, mut replica: Replica) {
+        replica.touched = true;
+        self.touched.push(replica.gpid());
         self.replicas.insert(replica.gpid(), replica);
     }
 
@@ -383,10 +369,11 @@ impl NodeCore {
 
     /// Returns the ballot that the replica had.
     fn forget(&mut self, now: Now, gpid: Gpid) -> Ballot {
-        let replica = self.replicas.remove(&gpid);
         self.peers.set_partners(now.time, gpid, &[]);
         self.report_due = true;
-        replica.map(|replica| replica.ballot()).unwrap_or_default()
+        let Some(replica) = self.replicas.remove(&gpid) else { return Ballot::default() };
+        self.calls.remove(&(replica.call_at, gpid));
+        replica.ballot()
     }
 
     fn on_meta_connected(&mut self, now: Now, out: &mut Output) {
@@ -396,12 +383,14 @@ impl NodeCore {
     }
 
     fn on_tick(&mut self, now: Now, out: &mut Output) {
-        while let Some(&(time, gpid)) = self.due.first()
+        while let Some(&(time, gpid)) = self.calls.first()
             && time <= now.time
         {
-            self.due.pop_first();
-            self.due_of.remove(&gpid);
-            self.with(now, gpid, out, |replica, step| replica.on_time(step));
+            self.calls.pop_first();
+            self.with(now, gpid, out, |replica, step| {
+                replica.call_at = Time::NEVER;
+                replica.on_time(step);
+            });
         }
     }
 
@@ -478,17 +467,26 @@ impl NodeCore {
         }
     }
 
-    /// What changed about a replica is taken over by the node.
-    fn settle(&mut self, now: Now, gpid: Gpid) {
-        if let Some(time) = self.due_of.remove(&gpid) {
-            self.due.remove(&(time, gpid));
+    /// What changed about replicas is taken over by the node.
+    fn settle_touched(&mut self, now: Now) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for gpid in touched.drain(..) {
+            self.settle(now, gpid);
         }
+        self.touched = touched;
+    }
+
+    fn settle(&mut self, now: Now, gpid: Gpid) {
         let Some(replica) = self.replicas.get_mut(&gpid) else { return };
+        replica.touched = false;
         self.report_due |= std::mem::take(&mut replica.report_due);
+        // A call that turns out to be too early finds nothing due, and a later one is asked for then: that costs less
+        // than to move it with each write that is prepared and each that is acknowledged.
         let time = replica.deadline(&self.settings);
-        if time != Time::NEVER {
-            self.due.insert((time, gpid));
-            self.due_of.insert(gpid, time);
+        if time < replica.call_at {
+            self.calls.remove(&(replica.call_at, gpid));
+            self.calls.insert((time, gpid));
+            replica.call_at = time;
         }
         if std::mem::take(&mut replica.partners_changed) {
             let partners = replica.lease_partners();
@@ -525,13 +523,27 @@ impl NodeCore {
         out: &mut Output,
         act: impl FnOnce(&mut Replica, &mut Step<'_>),
     ) {
-        let Some(replica) = self.replicas.get_mut(&gpid) else { return };
+        self.try_with(now, gpid, out, act);
+    }
+
+    /// The same; returns whether it is here.
+    fn try_with(
+        &mut self,
+        now: Now,
+        gpid: Gpid,
+        out: &mut Output,
+        act: impl FnOnce(&mut Replica, &mut Step<'_>),
+    ) -> bool {
+        let Some(replica) = self.replicas.get_mut(&gpid) else { return false };
         let (appended, me, settings) = (out.append.len(), self.identity.node, &self.settings);
         let disk_is_low = self.disk.is_low;
         let (counters, outbox) = (&mut self.counters, &mut self.outbox);
         act(replica, &mut Step { now, me, settings, disk_is_low, counters, out, outbox });
+        if !std::mem::replace(&mut replica.touched, true) {
+            self.touched.push(gpid);
+        }
         self.take_over(now, appended, out);
-        self.touched.insert(gpid);
+        true
     }
 
     fn with_all(&mut self, now: Now, out: &mut Output, mut act: impl FnMut(&mut Replica, &mut Step<'_>)) {
@@ -550,9 +562,7 @@ impl NodeCore {
         out: &mut Output,
         act: impl FnOnce(&mut Replica, &mut Step<'_>),
     ) {
-        if self.replicas.contains_key(&gpid) {
-            self.with(now, gpid, out, act);
-        } else {
+        if !self.try_with(now, gpid, out, act) {
             out.replies.push((token, Reply::Refused(Refusal::UnknownPartition)));
         }
     }

@@ -100,6 +100,10 @@ pub struct Replica {
     pub(crate) partners_changed: bool,
     /// It may claim leases from now on, and should at once.
     pub(crate) heartbeat_due: bool,
+    /// Something happened to it, and the node has not taken it over.
+    pub(crate) touched: bool,
+    /// When the node calls it: at its deadline, or before.
+    pub(crate) call_at: Time,
 }
 
 /// Whether there is an app behind the replica.
@@ -175,6 +179,8 @@ impl Replica {
             report_due: true,
             partners_changed: false,
             heartbeat_due: false,
+            touched: false,
+            call_at: Time::NEVER,
         }
     }
 
