@@ -51,6 +51,7 @@ impl World<'_> {
         }
         let grown = process.log.bytes() - before;
         process.ledger.write(&records, grown);
+        machine.disk.on_appended(&records);
         machine.disk.largest_write = machine.disk.largest_write.max(grown);
         let slow = machine.slow_until > self.now;
         let epoch = machine.epoch;

@@ -110,6 +110,8 @@ pub(crate) struct Disk {
     /// Partitions whose data here were removed, or damaged by a fault; until the log says durably that they
     /// were removed or created anew.
     pub(crate) doubtful: BTreeSet<Gpid>,
+    /// Partitions that their replica here noted as broken, durably or not; until it is created anew.
+    pub(crate) given_up: BTreeSet<Gpid>,
     /// Partitions whose checkpoint here is damaged; until there is another.
     pub(crate) rotten: BTreeSet<Gpid>,
     /// What the largest write to the log had: only in the last one can rot be taken for a torn tail.
@@ -353,6 +355,7 @@ impl Disk {
             shadow: BTreeMap::new(),
             settled: true,
             doubtful: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             rotten: BTreeSet::new(),
             largest_write: 0,
             is_nobodys: false,
@@ -376,12 +379,19 @@ impl Disk {
             }
     }
 
+    /// Records are in the log, and may survive whatever happens next.
+    pub(crate) fn on_appended(&mut self, records: &[Record]) {
+        let broken = records.iter().filter(|record| matches!(record, Record::Broken { .. }));
+        self.given_up.extend(broken.map(Record::gpid));
+    }
+
     /// Records are durable now.
     pub(crate) fn on_synced(&mut self, records: &[(LogSequence, Record)], tally: &mut Tally) {
         for (_, record) in records {
             // Not by `Removed`: whoever acknowledged before its disk was damaged still counts for its primary.
             if matches!(record, Record::Created { .. }) {
                 self.doubtful.remove(&record.gpid());
+                self.given_up.remove(&record.gpid());
             }
             match shadow::on_durable(&mut self.shadow, record) {
                 Effect::Plain => {}

@@ -42,7 +42,7 @@ impl Truth {
                 // Its removal was appended and kept, or its creation was never noted.
                 continue;
             };
-            if machine.disk.doubtful.contains(&gpid) {
+            if machine.disk.doubtful.contains(&gpid) || machine.disk.given_up.contains(&gpid) {
                 continue;
             }
             check(replica.role() != RoleName::Error, "S10", || {

@@ -84,6 +84,10 @@ impl World<'_> {
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(replica) = process.core.replica(*gpid) else { return Ok(()) };
         let current = replica.configuration();
+        // Of a node that was stopped for a while one turn can bring the proposal, and the configuration that settles it.
+        if proposed.ballot <= current.ballot {
+            return Ok(());
+        }
         let Some(&added) = proposed.secondaries.iter().find(|&&node| !current.is_member(node)) else {
             return Ok(());
         };
