@@ -26,6 +26,7 @@
 mod changes;
 mod disk;
 mod event;
+mod kept_answer;
 mod logged;
 mod node;
 mod output;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use words::{AppAnswer, Decree, Mutation, MutationId, SessionStamp, WriteKind};
 
 use crate::WriteAnswer;
+use crate::kept_answer::KeptAnswer;
 
 /// Sessions that a partition keeps; the one unused for longest goes first.
 const MAX_SESSIONS: usize = 10_000;
@@ -37,7 +38,7 @@ pub struct Sessions {
 struct Session {
     first_incomplete: u64,
     last_use: Decree,
-    answers: BTreeMap<u64, (Decree, AppAnswer)>,
+    answers: BTreeMap<u64, (Decree, KeptAnswer)>,
 }
 
 /// A snapshot of sessions that makes no sense.
@@ -133,7 +134,7 @@ impl Sessions {
         }
         session.forget_below(stamp.first_incomplete);
         if let Some((decree, answer)) = session.answers.get(&stamp.sequence) {
-            return Some(WriteAnswer::Applied { decree: *decree, answer: answer.clone() });
+            return Some(WriteAnswer::Applied { decree: *decree, answer: answer.into() });
         }
         let window = session.first_incomplete..session.first_incomplete.saturating_add(WINDOW);
         (!window.contains(&stamp.sequence)).then_some(WriteAnswer::SequenceOutOfWindow)
@@ -144,7 +145,7 @@ impl Sessions {
         if let Some(session) = self.sessions.get_mut(&stamp.session)
             && stamp.sequence >= session.first_incomplete
         {
-            session.answers.insert(stamp.sequence, (decree, answer.clone()));
+            session.answers.insert(stamp.sequence, (decree, answer.into()));
         }
     }
 }
