@@ -17,7 +17,8 @@ use crate::{Malformed, pb};
 pub fn peer_frame(envelopes: impl IntoIterator<Item = Envelope>) -> pb::PeerFrame {
     let mut frame = pb::PeerFrame::default();
     let mut open = None;
-    for Envelope { from, from_life, to, to_life, body } in envelopes {
+    let mut envelopes = envelopes.into_iter();
+    while let Some(Envelope { from, from_life, to, to_life, body }) = envelopes.next() {
         let addresses = (from, from_life, to, to_life);
         if open != Some(addresses) {
             open = Some(addresses);
@@ -26,7 +27,8 @@ pub fn peer_frame(envelopes: impl IntoIterator<Item = Envelope>) -> pb::PeerFram
                 from_life: from_life.0,
                 to: node_bytes(to),
                 to_life: to_life.0,
-                messages: Vec::new(),
+                // Mostly all that follow are in it, too.
+                messages: Vec::with_capacity(1 + envelopes.size_hint().0),
             });
         }
         let envelope = frame.envelopes.last_mut().expect("one is open");

@@ -34,7 +34,7 @@ pub(crate) type AddressBook = Arc<DashMap<NodeId, String>>;
 pub(crate) struct Peers {
     addresses: AddressBook,
     queues: BTreeMap<NodeId, Sender<Vec<Envelope>>>,
-    /// This turn's messages.
+    /// This turn's messages, with room for as many as there were last time.
     ready: BTreeMap<NodeId, Vec<Envelope>>,
     mail: MailSender,
     runtime: Handle,
@@ -64,7 +64,9 @@ impl Peers {
 
     /// Sends this turn's messages, as far as there is room.
     pub(crate) fn send(&mut self) {
-        for (node, envelopes) in std::mem::take(&mut self.ready) {
+        for (&node, ready) in self.ready.iter_mut().filter(|(_, ready)| !ready.is_empty()) {
+            let room = Vec::with_capacity(ready.len());
+            let envelopes = std::mem::replace(ready, room);
             let queue = self.queues.entry(node).or_insert_with(|| {
                 let (sender, queue) = mpsc::channel(QUEUE);
                 let peer = Peer { node, addresses: Arc::clone(&self.addresses), mail: self.mail.clone() };
@@ -130,7 +132,7 @@ impl Peer {
         let call = client.stream(ReceiverStream::new(stream));
         let write = async {
             loop {
-                for frame in into_frames(waiting.drain(..).flatten()) {
+                for frame in into_frames(waiting) {
                     if frames.send(frame).await.is_err() {
                         return;
                     }
@@ -149,9 +151,10 @@ impl Peer {
 }
 
 /// Frames of a bounded size, in the messages' order.
-fn into_frames(envelopes: impl Iterator<Item = Envelope>) -> Vec<pb::PeerFrame> {
-    let (mut frames, mut frame, mut size) = (Vec::new(), Vec::new(), 0);
-    for envelope in envelopes {
+fn into_frames(waiting: &mut Vec<Vec<Envelope>>) -> Vec<pb::PeerFrame> {
+    let count = waiting.iter().map(Vec::len).sum();
+    let (mut frames, mut frame, mut size) = (Vec::new(), Vec::with_capacity(count), 0);
+    for envelope in waiting.drain(..).flatten() {
         size += payload_bytes(&envelope.body);
         frame.push(envelope);
         if size >= FRAME_TARGET {
@@ -160,7 +163,7 @@ fn into_frames(envelopes: impl Iterator<Item = Envelope>) -> Vec<pb::PeerFrame> 
         }
     }
     if !frame.is_empty() {
-        frames.push(proto::peer_frame(frame));
+        frames.push(proto::peer_frame(frame.drain(..)));
     }
     frames
 }

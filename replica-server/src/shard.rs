@@ -47,7 +47,8 @@ impl Shard {
     pub(crate) async fn run(mut self) {
         // A node whose invariants don't hold must not answer anybody, and half of it can't live on.
         let _abort = AbortOnPanic;
-        let (mut mail, mut reports) = (Vec::new(), Vec::new());
+        // Kept for their capacity: a turn can be of hundreds of events, and there are thousands a second.
+        let (mut mail, mut reports, mut events) = (Vec::new(), Vec::new(), Vec::new());
         let mut out = Output::default();
         loop {
             // Read after everything was taken, so that nothing in this turn arrived later than "now" (§5.3).
@@ -66,7 +67,7 @@ impl Shard {
                 self.core.step(now, Event::Tick, &mut out);
             }
             self.remind_watchers(now, &mut out);
-            self.finish_turn(now, &mut out);
+            self.finish_turn(now, &mut events, &mut out);
             let span = match self.core.deadline().min(self.watchers.deadline()) {
                 Time::NEVER => std::time::Duration::from_secs(1),
                 due => due.since(clock::now().time),
@@ -132,7 +133,7 @@ impl Shard {
         self.core.step(now, event, out);
     }
 
-    fn step_all(&mut self, now: Now, events: Vec<Event>, out: &mut Output) {
+    fn step_all(&mut self, now: Now, events: impl IntoIterator<Item = Event>, out: &mut Output) {
         for event in events {
             self.core.step(now, event, out);
         }
@@ -140,21 +141,20 @@ impl Shard {
 
     /// Lets the core batch what this turn brought and carries out what it says; what came of that (applied
     /// mutations, mostly) goes back to the core within the turn, until nothing is left.
-    fn finish_turn(&mut self, now: Now, out: &mut Output) {
+    fn finish_turn(&mut self, now: Now, events: &mut Vec<Event>, out: &mut Output) {
         loop {
             self.core.flush(now, out);
-            let events = self.carry_out(now, out);
+            self.carry_out(now, events, out);
             if events.is_empty() {
                 break;
             }
-            self.step_all(now, events, out);
+            self.step_all(now, events.drain(..), out);
         }
         self.replies.send();
     }
 
-    /// The duties, in the contract's order.
-    fn carry_out(&mut self, now: Now, out: &mut Output) -> Vec<Event> {
-        let mut events = Vec::new();
+    /// The duties, in the contract's order; with what the core is to hear of them.
+    fn carry_out(&mut self, now: Now, events: &mut Vec<Event>, out: &mut Output) {
         self.append(out);
         for envelope in out.send.drain(..) {
             trace::sent(&envelope);
@@ -164,14 +164,14 @@ impl Shard {
         for task in out.apply.drain(..) {
             trace::committed(self.node, task.gpid, &task.mutation);
             events.push(self.apps.apply(&task));
-            self.wake_watchers(&task, &mut events);
+            self.wake_watchers(&task, events);
         }
         for read in out.reads.drain(..) {
             if Watchers::owns(read.token) {
                 self.watchers.answer(now.time, read.token, self.apps.changes(read.gpid));
                 continue;
             }
-            let reply = self.apps.read(read.gpid, &read.request, &mut events);
+            let reply = self.apps.read(read.gpid, &read.request, events);
             self.replies.answer(read.token, reply);
         }
         for (token, reply) in out.replies.drain(..) {
@@ -185,9 +185,8 @@ impl Shard {
             let _ = self.meta.try_send(std::mem::take(&mut out.meta));
         }
         for work in out.work.drain(..) {
-            self.start_work(work, &mut events);
+            self.start_work(work, events);
         }
-        events
     }
 
     /// Changes that a mutation brought go to those who wait for them.
