@@ -1,6 +1,8 @@
 //! Where each partition's mutations are in the log.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
+use std::num::NonZeroU32;
 
 use words::{Ballot, Decree, Gpid, MutationId, Record};
 
@@ -14,8 +16,11 @@ pub(crate) struct Location {
     /// Where the frame begins.
     pub(crate) place: Place,
     /// Length of the frame.
-    pub(crate) length: u32,
+    pub(crate) length: NonZeroU32,
 }
+
+/// Decrees without a record between two that have one, at most. A prepare list is no longer than that.
+const LARGEST_GAP: usize = 1 << 20;
 
 /// For each partition, where to read the mutations that its log holds. It follows the rule of raise or
 /// replace (§4.6), so what it names is one sequence of mutations, the one that replay would give.
@@ -24,20 +29,23 @@ pub(crate) struct Index {
     partitions: BTreeMap<Gpid, Run>,
 }
 
-/// Mutations of consecutive decrees.
+/// Mutations of consecutive decrees. The log is cut at its beginning, so what is left can begin with mutations whose
+/// neighbours are cut, and were written again under a higher ballot later on: in whatever order those arrived. There
+/// are gaps until they are read.
 #[derive(Debug)]
 struct Run {
     first: Decree,
-    locations: VecDeque<Location>,
+    locations: VecDeque<Option<Location>>,
 }
 
 impl Index {
     /// Takes notice of a record, in log order.
     pub(crate) fn on_record(&mut self, record: &Record, place: Place, length: u32) {
         match record {
-            Record::Prepare { gpid, mutation, .. } => {
+            Record::Prepare { gpid, mutation, replaces, .. } => {
+                let length = NonZeroU32::new(length).expect("a frame has a header");
                 let location = Location { ballot: mutation.id.ballot, place, length };
-                self.on_prepare(*gpid, mutation.id, location);
+                self.on_prepare(*gpid, mutation.id, *replaces, location);
             }
             Record::Installed { gpid, checkpoint, suffix_kept: true } => {
                 self.forget_to(*gpid, checkpoint.decree);
@@ -50,23 +58,21 @@ impl Index {
         }
     }
 
-    fn on_prepare(&mut self, gpid: Gpid, id: MutationId, location: Location) {
+    fn on_prepare(&mut self, gpid: Gpid, id: MutationId, replaces: bool, location: Location) {
         let run = self
             .partitions
             .entry(gpid)
             .or_insert_with(|| Run { first: id.decree, locations: VecDeque::new() });
-        let position = run.position(id.decree).filter(|&position| position <= run.locations.len());
-        let Some(position) = position else {
-            // It does not follow on: what is known about others says nothing about it, nor it about them.
-            *run = Run { first: id.decree, locations: VecDeque::from([location]) };
+        let Some(position) = run.make_room(id.decree) else {
+            // Far from all others: what is known about those says nothing about it, nor it about them.
+            *run = Run { first: id.decree, locations: VecDeque::from([Some(location)]) };
             return;
         };
-        match run.locations.get_mut(position) {
-            Some(known) if known.ballot == id.ballot => *known = location,
-            _ => {
-                run.locations.truncate(position);
-                run.locations.push_back(location);
-            }
+        let known = &mut run.locations[position];
+        let is_another = known.is_some_and(|known| known.ballot != id.ballot);
+        *known = Some(location);
+        if replaces || is_another {
+            run.locations.truncate(position + 1);
         }
     }
 
@@ -96,16 +102,18 @@ impl Index {
         let mut bytes = 0_usize;
         let fits = |location: &&Location| {
             let first = bytes == 0;
-            bytes = bytes.saturating_add(location.length as usize);
+            bytes = bytes.saturating_add(location.length.get() as usize);
             first || bytes <= max_bytes
         };
-        run.locations.iter().skip(position).take(count).take_while(fits).copied().collect()
+        let wanted = run.locations.iter().skip(position).take(count);
+        wanted.map_while(Option::as_ref).take_while(fits).copied().collect()
     }
 
     /// Forgets what is in segments before `first`.
     pub(crate) fn collect(&mut self, first: u64) {
         self.partitions.retain(|_, run| {
-            let gone = run.locations.iter().rposition(|location| location.place.segment < first);
+            let is_gone = |known: &Option<Location>| known.is_some_and(|it| it.place.segment < first);
+            let gone = run.locations.iter().rposition(is_gone);
             if let Some(last) = gone {
                 run.locations.drain(..=last);
                 run.first = Decree(run.first.0 + last as u64 + 1);
@@ -118,5 +126,24 @@ impl Index {
 impl Run {
     fn position(&self, decree: Decree) -> Option<usize> {
         usize::try_from(decree.0.checked_sub(self.first.0)?).ok()
+    }
+
+    /// Where the location of that decree is to be, with gaps up to there if need be; `None` if it is too far off.
+    fn make_room(&mut self, decree: Decree) -> Option<usize> {
+        let end = self.first.0.saturating_add(self.locations.len() as u64);
+        let before = self.first.0.saturating_sub(decree.0);
+        let gap = usize::try_from(before.max(decree.0.saturating_sub(end))).ok()?;
+        if gap > LARGEST_GAP {
+            return None;
+        }
+        if before > 0 {
+            iter::repeat_n(None, gap).for_each(|none| self.locations.push_front(none));
+            self.first = decree;
+        }
+        let position = self.position(decree)?;
+        if position >= self.locations.len() {
+            self.locations.resize(position + 1, None);
+        }
+        Some(position)
     }
 }

@@ -58,7 +58,7 @@ impl LogReader {
 }
 
 fn read_one(file: &dyn File, location: &Location) -> io::Result<Arc<Mutation>> {
-    let mut bytes = vec![0; location.length as usize];
+    let mut bytes = vec![0; location.length.get() as usize];
     file.read_at(location.place.offset, &mut bytes)?;
     match frame::decode(location.place, &bytes) {
         Frame::Valid(_, Record::Prepare { mutation, .. }) => Ok(mutation),

@@ -5,7 +5,8 @@ use replica_log::{Damage, MemoryFolder};
 use words::{Decree, Gpid, Record};
 
 use crate::model::{
-    ballot, created, id, lowest, mutations, noted, open, partition, prepare, raised, segments, write,
+    ballot, created, id, lowest, mutations, note_replacements, noted, open, partition, prepare, raised, run,
+    segments, write,
 };
 
 const SMALL: u64 = 200;
@@ -147,7 +148,8 @@ proptest! {
         let mut collected = false;
         for step in steps {
             match step {
-                Step::Append(records) => {
+                Step::Append(mut records) => {
+                    note_replacements(&all, &mut records);
                     log.append(&records).expect("appends");
                     for record in records {
                         if let Record::Removed { gpid, .. } = record {
@@ -190,7 +192,7 @@ proptest! {
                 let model = mutations(&all, gpid);
                 let lowest = lowest(&log, gpid);
                 let read = log.reader().read(gpid, lowest.unwrap_or(Decree(99)), Decree(99), usize::MAX);
-                let expected = model.range(lowest.unwrap_or(Decree(99))..).map(|(_, mutation)| mutation.clone());
+                let expected = run(&model, lowest.unwrap_or(Decree(99))).cloned();
                 if collected {
                     // The log may know less than the model, and nothing else than it.
                     let read = read.expect("reads");

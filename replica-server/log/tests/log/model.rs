@@ -67,6 +67,27 @@ pub(crate) fn lowest(log: &PrepareLog, gpid: Gpid) -> Option<Decree> {
     (1..99).map(Decree).find(|&decree| !reader.read(gpid, decree, decree, 1).expect("reads").is_empty())
 }
 
+/// What follows a decree without a gap, and it itself.
+pub(crate) fn run(
+    mutations: &BTreeMap<Decree, Arc<Mutation>>,
+    from: Decree,
+) -> impl Iterator<Item = &Arc<Mutation>> {
+    (from.0..).map_while(|decree| mutations.get(&Decree(decree)))
+}
+
+/// Says of each record whether it replaces another mutation (§4.6), given all that were appended before: whoever
+/// appends knows that.
+pub(crate) fn note_replacements(before: &[Record], records: &mut [Record]) {
+    let mut all = before.to_vec();
+    for record in records {
+        if let Record::Prepare { gpid, mutation, replaces, .. } = record {
+            let known = mutations(&all, *gpid);
+            *replaces = known.get(&mutation.id.decree).is_some_and(|known| known.id != mutation.id);
+        }
+        all.push(record.clone());
+    }
+}
+
 /// Appends each record by a write of its own, then syncs.
 pub(crate) fn write(log: &mut PrepareLog, records: &[Record]) {
     for record in records {
@@ -84,13 +105,10 @@ pub(crate) fn mutations(records: &[Record], gpid: Gpid) -> BTreeMap<Decree, Arc<
     let mut kept: BTreeMap<Decree, Arc<Mutation>> = BTreeMap::new();
     for record in records.iter().filter(|record| record.gpid() == gpid) {
         match record {
-            Record::Prepare { mutation, .. } => {
+            Record::Prepare { mutation, replaces, .. } => {
                 let decree = mutation.id.decree;
-                if kept.get(&decree).is_none_or(|known| known.id != mutation.id) {
+                if *replaces || kept.get(&decree).is_some_and(|known| known.id != mutation.id) {
                     kept.retain(|&other, _| other < decree);
-                }
-                if decree.0 > 0 && !kept.is_empty() && !kept.contains_key(&Decree(decree.0 - 1)) {
-                    kept.retain(|&other, _| other >= decree);
                 }
                 kept.insert(decree, mutation.clone());
             }

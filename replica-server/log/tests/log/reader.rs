@@ -27,6 +27,46 @@ fn a_raise_keeps_what_follows_and_a_replacement_removes_it() {
     assert_eq!(ids(&open(&files, 200).0, one, 1, 9), [id(1, 1), id(3, 2)], "and the same after a restart");
 }
 
+/// Seed 9607979 of the simulator: a start took a record below the first one for the beginning of something else, and
+/// forgot where what follows was, though nobody else had that.
+#[test]
+fn what_was_raised_below_the_first_that_is_left_takes_nothing_away() {
+    let files = MemoryFolder::new();
+    let (mut log, _) = open(&files, 1);
+    let one = partition(1);
+    write(&mut log, &[created(one), prepare(one, 1, 1), prepare(one, 1, 2), prepare(one, 1, 3)]);
+    // In the order in which they arrived.
+    for decree in [3, 4, 1, 5, 2] {
+        write(&mut log, &[raised(one, 2, id(1, decree))]);
+    }
+    log.collect(&[(one, Decree(3))]).expect("collects");
+    let (mut log, opened) = open(&files, 1);
+    assert_eq!(prepared(&opened.records), [4, 1, 5, 2], "all before that are cut");
+    assert_eq!(ids(&log, one, 4, 9), [id(1, 4), id(1, 5)]);
+    assert_eq!((ids(&log, one, 1, 9), ids(&log, one, 3, 9)), (vec![id(1, 1), id(1, 2)], vec![]));
+    write(&mut log, &[prepare(one, 3, 2)]);
+    assert_eq!((ids(&log, one, 1, 9), ids(&log, one, 4, 9)), (vec![id(1, 1), id(3, 2)], vec![]), "replaced");
+}
+
+#[test]
+fn a_decree_that_is_far_from_all_others_begins_anew() {
+    let (mut log, _) = open(&MemoryFolder::new(), 200);
+    let one = partition(1);
+    let far = 1 << 40;
+    write(&mut log, &[prepare(one, 1, 1), prepare(one, 1, far), prepare(one, 1, far + 1)]);
+    assert_eq!((ids(&log, one, 1, 9), ids(&log, one, far, u64::MAX).len()), (vec![], 2));
+    write(&mut log, &[prepare(one, 1, 7)]);
+    assert_eq!((ids(&log, one, 7, 9), ids(&log, one, far, u64::MAX).len()), (vec![id(1, 7)], 0));
+}
+
+fn prepared(records: &[Record]) -> Vec<u64> {
+    let decree = |record: &Record| match record {
+        Record::Prepare { mutation, .. } => Some(mutation.id.decree.0),
+        _ => None,
+    };
+    records.iter().filter_map(decree).collect()
+}
+
 #[test]
 fn a_range_is_cut_at_both_ends_and_by_bytes() {
     let (mut log, _) = open(&MemoryFolder::new(), 200);
