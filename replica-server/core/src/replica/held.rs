@@ -7,10 +7,19 @@ use words::{Refusal, Time, Write};
 
 use crate::Token;
 
+/// A client's write that has no decree yet.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) write: Write,
+    pub(super) token: Token,
+    /// After this its client will have given up before it is done.
+    pub(super) until: Time,
+}
+
 /// What goes on, or is said, when its time has come.
 #[derive(Debug)]
 pub(super) enum Kept {
-    Write(Write, Token),
+    Write(Queued),
     Refusal(Refusal, Token),
 }
 
@@ -54,7 +63,7 @@ impl Held {
     /// Whom nothing was said.
     pub(super) fn into_tokens(self) -> impl Iterator<Item = Token> {
         self.requests.into_values().map(|kept| match kept {
-            Kept::Write(_, token) | Kept::Refusal(_, token) => token,
+            Kept::Write(Queued { token, .. }) | Kept::Refusal(_, token) => token,
         })
     }
 }
@@ -62,7 +71,7 @@ impl Held {
 impl Kept {
     fn bytes(&self) -> usize {
         match self {
-            Self::Write(write, _) => write.payload.len(),
+            Self::Write(queued) => queued.write.payload.len(),
             Self::Refusal(..) => 0,
         }
     }

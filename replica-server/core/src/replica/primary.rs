@@ -9,7 +9,7 @@ use words::{
 };
 
 use super::configuration::{Handover, PendingProposal};
-use super::held::Held;
+use super::held::{Held, Queued};
 use super::progress::Progress;
 use super::teaching::Teaching;
 use super::{Replica, Role};
@@ -39,7 +39,7 @@ pub(super) struct Primary {
     /// Reconciled: reads are served, members are added, the role can be handed over.
     pub(super) ready: bool,
     /// Writes that wait for a place in the window.
-    pub(super) waiting: VecDeque<(Write, Token)>,
+    pub(super) waiting: VecDeque<Queued>,
     /// Bytes of payload in them.
     pub(super) waiting_bytes: usize,
     /// What is not to go on yet.
@@ -106,7 +106,7 @@ impl Replica {
             self.refuse_waiting(step, &Refusal::NotEnoughReplicas);
         }
         while self.has_room(step.settings) {
-            let Some((writes, tokens)) = self.next_batch(step.settings) else { break };
+            let Some((writes, tokens)) = self.next_batch(step) else { break };
             let decree = self.prepare(step, writes);
             let Role::Primary(primary) = &mut self.role else { unreachable!("only a primary has room") };
             primary.tokens.push_back((decree, tokens));
@@ -117,7 +117,7 @@ impl Replica {
     fn refuse_waiting(&mut self, step: &mut Step<'_>, refusal: &Refusal) {
         let Role::Primary(primary) = &mut self.role else { return };
         primary.waiting_bytes = 0;
-        for (_, token) in primary.waiting.drain(..) {
+        for Queued { token, .. } in primary.waiting.drain(..) {
             step.out.replies.push((token, Reply::Refused(refusal.clone())));
         }
     }
@@ -127,17 +127,23 @@ impl Replica {
         matches!(self.role, Role::Primary(_)) && in_flight < settings.window as u64
     }
 
-    fn next_batch(&mut self, settings: &Settings) -> Option<(Vec<Write>, Vec<Token>)> {
+    fn next_batch(&mut self, step: &mut Step<'_>) -> Option<(Vec<Write>, Vec<Token>)> {
         let Role::Primary(primary) = &mut self.role else { return None };
+        let (batch, batch_bytes) = (step.settings.batch, step.settings.batch_bytes);
         let (mut writes, mut tokens, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some((write, _)) = primary.waiting.front() {
-            let full = writes.len() >= settings.batch || bytes + write.payload.len() > settings.batch_bytes;
-            if full && !writes.is_empty() {
+        while let Some(Queued { write, until, .. }) = primary.waiting.front() {
+            let is_late = *until < step.now.time;
+            let full = writes.len() >= batch || bytes + write.payload.len() > batch_bytes;
+            if full && !writes.is_empty() && !is_late {
                 break;
             }
-            let (write, token) = primary.waiting.pop_front().expect("there is a front");
-            bytes += write.payload.len();
+            let Queued { write, token, .. } = primary.waiting.pop_front().expect("there is a front");
             primary.waiting_bytes -= write.payload.len();
+            if is_late {
+                step.out.replies.push((token, Reply::Refused(Refusal::Busy)));
+                continue;
+            }
+            bytes += write.payload.len();
             writes.push(write);
             tokens.push(token);
         }
@@ -325,7 +331,7 @@ impl Replica {
             step.send(node, PeerMessage::StepDown(message));
         }
         let refusal = Reply::Refused(self.not_primary(step));
-        let waiting = primary.waiting.into_iter().map(|(_, token)| (token, refusal.clone()));
+        let waiting = primary.waiting.into_iter().map(|queued| (queued.token, refusal.clone()));
         step.out.replies.extend(waiting);
         let held = primary.held.into_tokens().map(|token| (token, refusal.clone()));
         step.out.replies.extend(held);

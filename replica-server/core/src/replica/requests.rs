@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use words::{Refusal, Reply, Write};
+use words::{Refusal, Reply, Time, Write};
 
-use super::held::Kept;
+use super::held::{Kept, Queued};
 use super::throttle::{self, Verdict};
 use super::{Replica, Role};
 use crate::step::Step;
@@ -23,7 +23,10 @@ impl Replica {
         patience: Option<Duration>,
     ) {
         let verdict = self.judge_write(step, &write, patience.unwrap_or(Duration::MAX));
-        self.carry_out(step, verdict, Kept::Write(write, token));
+        // A line that is longer than the patience of those in it would serve nobody: each would be done just after its
+        // client has given up, and come again. A quarter of it is left to be done in.
+        let until = patience.map_or(Time::NEVER, |patience| step.now.time + patience / 4 * 3);
+        self.carry_out(step, verdict, Kept::Write(Queued { write, token, until }));
     }
 
     /// By what is so just now, then by the app's environment.
@@ -45,11 +48,11 @@ impl Replica {
 
     /// A request goes on, waits, or is refused. Where nothing more can be kept, nothing waits.
     fn carry_out(&mut self, step: &mut Step<'_>, verdict: Verdict, request: Kept) {
-        let (Kept::Write(_, token) | Kept::Refusal(_, token)) = request;
+        let (Kept::Write(Queued { token, .. }) | Kept::Refusal(_, token)) = request;
         let (refusal, until) = match (verdict, request, &mut self.role) {
-            (Verdict::Pass, Kept::Write(write, token), Role::Primary(primary)) => {
-                primary.waiting_bytes += write.payload.len();
-                return primary.waiting.push_back((write, token));
+            (Verdict::Pass, Kept::Write(queued), Role::Primary(primary)) => {
+                primary.waiting_bytes += queued.write.payload.len();
+                return primary.waiting.push_back(queued);
             }
             (Verdict::Delay(span), request, Role::Primary(primary)) => {
                 return primary.held.keep(step.now.time + span, request);
@@ -71,7 +74,7 @@ impl Replica {
             let Role::Primary(primary) = &mut self.role else { return };
             let Some(kept) = primary.held.take(step.now.time) else { return };
             let refusal = match &kept {
-                Kept::Write(write, _) => self.refuse_write(step, write),
+                Kept::Write(queued) => self.refuse_write(step, &queued.write),
                 Kept::Refusal(refusal, _) => Some(refusal.clone()),
             };
             let verdict = refusal.map_or(Verdict::Pass, |refusal| Verdict::Refuse(refusal, Duration::ZERO));

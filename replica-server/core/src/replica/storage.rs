@@ -19,8 +19,9 @@ pub(super) struct Checkpoint {
     running: bool,
     /// Since when something is applied that is not durable.
     dirty_since: Option<Time>,
-    /// A long replay ends with this decree, and a checkpoint is due once it is applied.
-    after_replay: Option<Decree>,
+    /// A checkpoint is due once this decree is applied: a long replay ends with it, or the newest checkpoint can't be
+    /// read.
+    after: Option<Decree>,
 }
 
 impl Checkpoint {
@@ -37,7 +38,7 @@ impl Checkpoint {
     pub(super) fn replays(&mut self, step: &Step<'_>, durable: Decree, upto: Decree) {
         let behind = upto.0.saturating_sub(durable.0);
         self.dirty_since = (behind > 0).then_some(step.now.time);
-        self.after_replay = is_long(step.settings, behind).then_some(upto);
+        self.after = is_long(step.settings, behind).then_some(upto);
     }
 }
 
@@ -134,20 +135,34 @@ impl Replica {
         if self.checkpoint.running {
             return;
         }
+        let is_awaited = self.checkpoint.after.take_if(|upto| *upto <= self.applied).is_some();
         let behind = self.to_replay();
         if behind == 0 {
             self.checkpoint.dirty_since = None;
-            self.checkpoint.after_replay = None;
             return;
         }
-        let replayed = self.checkpoint.after_replay.take_if(|upto| *upto <= self.applied);
         let since = *self.checkpoint.dirty_since.get_or_insert(step.now.time);
-        if replayed.is_some()
+        if is_awaited
             || behind >= step.settings.checkpoint_decrees
             || step.now.time >= since + step.settings.checkpoint_interval
         {
             self.checkpoint_now(step);
         }
+    }
+
+    /// The newest checkpoint can't be read back. What the app has in memory is whole, so another one takes its place;
+    /// an app has none to take where nothing is new, so there has to be something new. Or a partition whose last member
+    /// this is would wait for a client's write before anybody can learn from it.
+    pub(super) fn replace_checkpoint(&mut self, step: &mut Step<'_>) {
+        if self.checkpoint.running || self.checkpoint.after.is_some() {
+            return;
+        }
+        if self.to_replay() > 0 {
+            return self.checkpoint_now(step);
+        }
+        let idle = self.list.last_prepared() == self.applied;
+        let next = if idle { self.prepare(step, Vec::new()) } else { self.applied.next() };
+        self.checkpoint.after = Some(next);
     }
 
     /// ... whether it is due or not.

@@ -287,7 +287,12 @@ impl Replica {
                 step.send(node, PeerMessage::LearnCheckpoint(message));
             }
             // Nothing came of it; the learner asks again.
-            Err(_) => teaching.phase = Phase::Handed,
+            Err(error) => {
+                teaching.phase = Phase::Handed;
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.replace_checkpoint(step);
+                }
+            }
         }
     }
 

@@ -95,6 +95,8 @@ pub(crate) struct Cluster {
     pub(crate) refuse: fn(&Configuration) -> bool,
     /// Checkpoints that are never fetched to the end.
     pub(crate) fetch_hangs: bool,
+    /// The newest checkpoint of whoever is asked for it can't be read back; until another one is taken.
+    pub(crate) checkpoint_is_damaged: bool,
     /// How many creations of an app fail.
     pub(crate) creations_fail: usize,
     /// What this node sends arrives so much later.
@@ -163,6 +165,7 @@ impl Cluster {
             refuse: |_| false,
             described: Vec::new(),
             fetch_hangs: false,
+            checkpoint_is_damaged: false,
             creations_fail: 0,
             slow: None,
             terms: AppTerms::default(),
@@ -208,6 +211,12 @@ impl Cluster {
 
     pub(crate) fn kill(&mut self, node: NodeId) {
         self.nodes.get_mut(&node).unwrap().core = None;
+    }
+
+    /// All that is applied there is durable in the app.
+    pub(crate) fn checkpoint_is_done(&mut self, node: NodeId) {
+        let applied = self.nodes[&node].hosted.as_ref().unwrap().applied;
+        self.run(node, Event::CheckpointDone { gpid: GPID, result: Ok(applied) });
     }
 
     pub(crate) fn unreachable(&mut self, dead: NodeId) {
@@ -457,6 +466,10 @@ impl Cluster {
                 (node.hosted, node.durable) = (Some(Hosted::default()), Some(Hosted::default()));
                 Some(Event::Created { gpid, result: Ok(()) })
             }
+            Work::OfferCheckpoint { gpid, signature, .. } if self.checkpoint_is_damaged => {
+                let result = Err(io::ErrorKind::InvalidData.into());
+                Some(Event::CheckpointOffered { gpid, signature, result })
+            }
             Work::OfferCheckpoint { gpid, signature, .. } => {
                 let hosted = self.nodes[&id].hosted.as_ref().unwrap();
                 let result = Ok((hosted.applied, 1));
@@ -483,9 +496,11 @@ impl Cluster {
                 Some(Event::LogRead { gpid, signature, mutations })
             }
             Work::Remove { gpid } => Some(Event::Removed { gpid }),
-            Work::Checkpoint { .. } => {
+            Work::Checkpoint { gpid } => {
                 self.checkpoints_asked += 1;
-                None
+                let applied = self.nodes[&id].hosted.as_ref().unwrap().applied;
+                let was_damaged = std::mem::take(&mut self.checkpoint_is_damaged);
+                was_damaged.then_some(Event::CheckpointDone { gpid, result: Ok(applied) })
             }
             Work::CollectLog { .. } | Work::Stopped => None,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use words::{Ballot, Command, Configuration, MetaToNode, Reply, RoleName};
+use words::{Ballot, Command, Configuration, MetaToNode, Refusal, Reply, RoleName};
 
 use crate::harness::{Cluster, GPID};
 use crate::{R1, R2, R3, three};
@@ -179,4 +179,50 @@ fn a_member_that_was_given_up_does_not_go_on_where_it_was() {
         assert_eq!(cluster.role(R1), RoleName::Secondary, "list tail {list_tail}");
         assert_eq!(cluster.total(R1), cluster.total(R3), "list tail {list_tail}: they are different (S12)");
     }
+}
+
+/// Seed 9658942 of the simulator: the last member left could not read its newest checkpoint back, and went on offering
+/// it. Nobody writes here, so nothing would ever have made another one due.
+#[test]
+fn who_can_not_read_its_checkpoint_takes_another() {
+    let mut cluster = three();
+    cluster.log_readable = false;
+    cluster.kill(R3);
+    cluster.unreachable(R3);
+    for _ in 0..3000 {
+        cluster.write(R1, 1);
+    }
+    cluster.checkpoint_is_done(R1);
+    cluster.checkpoint_is_damaged = true;
+    cluster.restart(R3);
+    for _ in 0..10 {
+        cluster.add(R3);
+        cluster.pass(Duration::from_secs(1));
+    }
+    assert_eq!((cluster.role(R3), cluster.total(R3)), (RoleName::Secondary, 3000));
+    assert_eq!((cluster.checkpoints_asked, cluster.installed), (1, 1));
+}
+
+/// Seed 9635583 of the simulator: with a line longer than clients wait, each write was done just after its client had
+/// given up, and nobody was served.
+#[test]
+fn who_has_waited_in_line_for_too_long_is_told_so() {
+    let mut cluster = three();
+    cluster.settings.window = 1;
+    cluster.restart(R1);
+    cluster.push_configuration();
+    cluster.pass(Duration::from_secs(1));
+    let count = |replies: &[Option<Reply>]| {
+        let done = replies.iter().filter(|reply| matches!(reply, Some(Reply::Done { .. }))).count();
+        let busy = replies.iter().filter(|&reply| *reply == Some(Reply::Refused(Refusal::Busy))).count();
+        (done, busy)
+    };
+    let (long, short) = (Duration::from_secs(60), Duration::from_millis(500));
+    // Nothing is done until the one that is gone is proposed out.
+    cluster.kill(R3);
+    let replies = cluster.write_many(R1, 10, short, Duration::from_secs(3));
+    assert_eq!(count(&replies), (1, 9), "the first one had its decree");
+    cluster.kill(R2);
+    let replies = cluster.write_many(R1, 10, long, Duration::from_secs(3));
+    assert_eq!(count(&replies).1, 0, "who has time waits");
 }
