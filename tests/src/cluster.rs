@@ -85,14 +85,13 @@ impl Cluster {
         Self::prepare_metas(1)
     }
 
-    /// The same with so many meta servers. There are ports for all of [`METAS`], and for a
-    /// fourth replica server.
+    /// The same with so many meta servers. There are ports for all of [`METAS`], and for seven replica servers.
     ///
     /// # Panics
     /// If there is no place for temporary files.
     #[must_use]
     pub fn prepare_metas(count: usize) -> Self {
-        let port = free_ports(9);
+        let port = free_ports(12);
         let overrides = vec![
             format!("apps.meta.ports={port}"),
             format!("apps.meta.count={count}"),
@@ -406,14 +405,22 @@ impl Cluster {
     /// # Panics
     /// If that takes more than a minute.
     pub fn wait_until_serving(&self, apps: &[&str]) {
+        self.wait_until_servers_serve(&REPLICAS, apps, 3);
+    }
+
+    /// The same with these servers, and so many replicas of each partition.
+    ///
+    /// # Panics
+    /// As [`wait_until_serving`](Self::wait_until_serving).
+    pub fn wait_until_servers_serve(&self, servers: &[&str], apps: &[&str], replicas: usize) {
         wait_for("all replicas, in their roles", || {
-            for name in REPLICAS {
+            for name in servers {
                 self.node(name)?;
             }
             for app in apps {
                 let partitions = self.partitions(app)?;
-                let missing: Vec<&Partition> =
-                    partitions.iter().filter(|it| !it.in_roles || it.secondaries.len() != 2).collect();
+                let is_whole = |it: &Partition| it.in_roles && it.secondaries.len() + 1 == replicas;
+                let missing: Vec<&Partition> = partitions.iter().filter(|it| !is_whole(it)).collect();
                 if let Some(first) = missing.first() {
                     return Err(format!("{} of {}, the first {first:?}", missing.len(), partitions.len()));
                 }

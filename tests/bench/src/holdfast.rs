@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ::tests::{Cluster, METAS, REPLICAS};
+use ::tests::{Cluster, METAS};
 use bytes::Bytes;
 use client::{App, Outcome};
 use counter::request::Request;
 use kv::Kv;
 use kv::request::Condition;
 
-/// Partitions of the app under load.
-pub(crate) const PARTITIONS: u32 = 8;
+use crate::shape::Shape;
+
 const APP: &str = "bench.instance0";
 /// The longest request to the counter is little more than a name of this length.
 pub(crate) const LARGEST_ADD: usize = 1024;
@@ -25,28 +25,36 @@ pub(crate) enum Type {
     Counter,
 }
 
+/// All that a cluster can have.
+const SERVERS: [&str; 7] =
+    ["replica1", "replica2", "replica3", "replica4", "replica5", "replica6", "replica7"];
+
 /// The processes.
 pub(crate) struct Holdfast {
     pub(crate) processes: Cluster,
     app: Type,
+    shape: Shape,
 }
 
 impl Holdfast {
-    /// An app of so many partitions, three replicas each.
-    pub(crate) fn start(app: Type, partitions: u32, settings: &[&str]) -> Self {
+    /// A cluster of that shape, with an app.
+    pub(crate) fn start(app: Type, shape: Shape, settings: &[&str]) -> Self {
         let mut processes = Cluster::prepare();
         let name = if app == Type::Kv { "kv" } else { "counter" };
         processes.set(&format!("replication.app.app_name={APP}"));
         processes.set(&format!("replication.app.app_type={name}"));
-        processes.set(&format!("replication.app.partition_count={partitions}"));
+        processes.set(&format!("replication.app.partition_count={}", shape.partitions));
+        processes.set(&format!("replication.app.max_replica_count={}", shape.replicas));
+        processes.set(&format!("apps.replica.count={}", shape.servers));
         for setting in settings {
             processes.set(setting);
         }
-        for name in METAS[..1].iter().copied().chain(REPLICAS) {
+        for &name in METAS[..1].iter().chain(&SERVERS[..shape.servers]) {
             processes.restart(name);
         }
-        processes.wait_until_serving(&[APP]);
-        Self { processes, app }
+        let cluster = Self { processes, app, shape };
+        cluster.wait_until_whole();
+        cluster
     }
 
     /// Callers share one client of the library, as the parts of one program would.
@@ -60,19 +68,37 @@ impl Holdfast {
     }
 
     pub(crate) fn cpu_time(&self) -> Duration {
-        METAS[..1].iter().copied().chain(REPLICAS).map(|name| self.processes.cpu_time(name)).sum()
+        self.processes.cpu_time(METAS[0]) + self.cpu_times().into_iter().sum::<Duration>()
+    }
+
+    /// What each replica server has used of the processors so far.
+    pub(crate) fn cpu_times(&self) -> Vec<Duration> {
+        self.servers().iter().map(|name| self.processes.cpu_time(name)).collect()
+    }
+
+    /// The memory of the replica server that has most.
+    pub(crate) fn largest_memory_mib(&self) -> u64 {
+        self.servers().iter().map(|name| self.processes.memory(name) >> 20).max().unwrap_or_default()
+    }
+
+    fn servers(&self) -> &'static [&'static str] {
+        &SERVERS[..self.shape.servers]
     }
 
     /// The server that is primary of the first partition.
     pub(crate) fn primary(&self) -> Option<&'static str> {
         let partitions = self.processes.partitions(APP).ok()?;
         let primary = partitions.first()?.primary.clone()?;
-        REPLICAS.into_iter().find(|name| *name == primary)
+        SERVERS.into_iter().find(|name| *name == primary)
     }
 
     /// Waits until every partition has all its replicas, in their roles.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
     pub(crate) fn wait_until_whole(&self) {
-        self.processes.wait_until_serving(&[APP]);
+        let (servers, replicas) = (self.servers(), self.shape.replicas as usize);
+        self.processes.wait_until_servers_serve(servers, &[APP], replicas);
     }
 }
 

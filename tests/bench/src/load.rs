@@ -43,7 +43,7 @@ pub(crate) async fn run(
     cpu_time: impl Fn() -> Duration,
 ) -> Measured {
     let value = Bytes::from(vec![0x5a; cell.bytes]);
-    let clients = if cell.mix.reads_percent() > 0 { fill(clients, &value).await } else { clients };
+    let clients = if cell.mix.reads_percent() > 0 { fill(clients, KEYS, &value).await } else { clients };
     let counts = Instant::now() + WARM_UP.min(span);
     let end = counts + span;
     let loops: Vec<_> = clients
@@ -64,8 +64,8 @@ pub(crate) async fn run(
     all.judge(span, cpu)
 }
 
-/// Writes every key once, so that every read finds a value of that size.
-async fn fill(clients: Vec<Client>, value: &Bytes) -> Vec<Client> {
+/// Writes so many keys once, so that every read of them finds a value of that size.
+pub(crate) async fn fill(clients: Vec<Client>, keys: usize, value: &Bytes) -> Vec<Client> {
     let next = Arc::new(AtomicU64::new(0));
     let loops: Vec<_> = clients
         .into_iter()
@@ -74,7 +74,7 @@ async fn fill(clients: Vec<Client>, value: &Bytes) -> Vec<Client> {
             tokio::spawn(async move {
                 loop {
                     let key = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    if key >= KEYS {
+                    if key >= keys {
                         return client;
                     }
                     // One that fails is noticed by those that count.

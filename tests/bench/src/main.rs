@@ -5,11 +5,13 @@ mod echo;
 mod etcd;
 mod failover;
 mod holdfast;
+mod learning;
 mod load;
 mod machine;
 mod page;
 mod plots;
 mod restart;
+mod shape;
 mod system;
 
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use tokio::runtime::Runtime;
 use cell::{Cell, Mix, Results};
 use machine::Machine;
 use page::Page;
+use shape::{Shape, Shaped};
 use system::Kind;
 
 /// Measures our cluster, etcd's and a bare gRPC echo, each started anew in every round.
@@ -53,7 +56,7 @@ struct Plan {
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1024, 16384])]
     bytes: Vec<usize>,
     /// Partitions of an app of ours
-    #[arg(long, default_value_t = holdfast::PARTITIONS)]
+    #[arg(long, default_value_t = 8)]
     partitions: u32,
     /// How often everything is run
     #[arg(long, default_value_t = 3)]
@@ -64,9 +67,24 @@ struct Plan {
     /// How often a primary, and etcd's leader, is killed
     #[arg(long, default_value_t = 20)]
     failovers: usize,
-    /// MiB of log, ahead of all checkpoints, that a server is started again with
-    #[arg(long, value_name = "MIB", value_delimiter = ',', default_values_t = [512, 2048])]
+    /// MiB of log, ahead of all checkpoints, that a server is started again with; without a value none
+    #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [1024, 2048, 10240])]
     restarts: Vec<u64>,
+    /// MiB of values that a server which lost its data learns; without a value none
+    #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [1024])]
+    learning: Vec<u64>,
+    /// Clusters of these shapes are compared, each SERVERS:PARTITIONS:REPLICAS; without a value none
+    #[arg(long, value_name = "SHAPE", value_delimiter = ',', num_args = 0.., default_values_t = shapes())]
+    shapes: Vec<Shape>,
+}
+
+/// One thing changes at a time.
+fn shapes() -> Vec<Shape> {
+    let shape = |(servers, partitions, replicas)| Shape { servers, partitions, replicas };
+    let partitions = [1, 8, 64, 256, 1000].map(|partitions| (3, partitions, 3));
+    let servers = [(5, 8, 3), (7, 8, 3)];
+    let replicas = [1, 2, 3, 5].map(|replicas| (5, 64, replicas));
+    partitions.into_iter().chain(servers).chain(replicas).map(shape).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,9 +149,25 @@ fn measure(plan: &Plan, runtime: &Runtime) -> Page {
     } else {
         Vec::new()
     };
-    let restarts = plan.restarts.iter().filter(|_| kinds.contains(&Kind::Kv));
-    let restarts = restarts.map(|&mib| restart::measure(mib, runtime)).collect();
-    Page { machine, kinds, missing, plan: plan.clone(), results, failovers, restarts }
+    let has_kv = kinds.contains(&Kind::Kv);
+    let restarts = plan.restarts.iter().filter(|_| has_kv).map(|&mib| restart::measure(mib, runtime));
+    let restarts = restarts.collect();
+    let learning = plan.learning.iter().filter(|_| has_kv).map(|&mib| learning::measure(mib, runtime));
+    let learning = learning.collect();
+    let shapes = if kinds.contains(&Kind::Counter) { measure_shapes(plan, runtime) } else { Vec::new() };
+    Page { machine, kinds, missing, plan: plan.clone(), results, failovers, restarts, learning, shapes }
+}
+
+/// Each shape with what every round saw of it.
+fn measure_shapes(plan: &Plan, runtime: &Runtime) -> Vec<(Shape, Vec<Shaped>)> {
+    let seconds = Duration::from_secs_f64(plan.seconds);
+    let mut shapes: Vec<_> = plan.shapes.iter().map(|&shape| (shape, Vec::new())).collect();
+    for _ in 0..plan.rounds {
+        for (shape, rounds) in &mut shapes {
+            rounds.push(shape::measure(*shape, seconds, runtime));
+        }
+    }
+    shapes
 }
 
 fn cells(plan: &Plan) -> Vec<Cell> {

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use crate::Plan;
 use crate::cell::{Cell, Median, Mix, Results};
+use crate::learning::Learned;
 use crate::load::{KEYS, Measured};
 use crate::machine::Machine;
 use crate::restart::Restart;
+use crate::shape::{self, Shape, Shaped};
 use crate::system::Kind;
 use crate::{etcd, plots};
 
@@ -23,6 +25,8 @@ pub(crate) struct Page {
     pub(crate) results: Results,
     pub(crate) failovers: Vec<(Kind, Vec<Duration>)>,
     pub(crate) restarts: Vec<Restart>,
+    pub(crate) learning: Vec<Learned>,
+    pub(crate) shapes: Vec<(Shape, Vec<Shaped>)>,
 }
 
 impl Page {
@@ -61,6 +65,12 @@ impl Page {
         }
         if !self.restarts.is_empty() {
             text += &self.restart();
+        }
+        if !self.learning.is_empty() {
+            text += &self.learned();
+        }
+        if !self.shapes.is_empty() {
+            text += &self.shaped();
         }
         text
     }
@@ -186,6 +196,49 @@ impl Page {
                 text,
                 "| {log_mib} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} | {peak_mib} |"
             );
+        }
+        text
+    }
+
+    fn learned(&self) -> String {
+        let mut text = String::from(
+            "\n## Learning\n\n`kill -9` of a replica server of the app kv, its data removed, started again: from that start \
+             until it has all of its replicas again, with nothing else to do; beside plain copying of the same files \
+             on the same disk, synced as often:\n\n\
+             | MiB | seconds | MiB a second | copied in seconds | MiB a second |\n| --- | --- | --- | --- | --- |\n",
+        );
+        for Learned { mib, took, copied_in } in &self.learning {
+            let (took, copied_in) = (took.as_secs_f64(), copied_in.as_secs_f64());
+            let rate = |seconds: f64| *mib as f64 / seconds;
+            let (learned, copied) = (rate(took), rate(copied_in));
+            let _ = writeln!(text, "| {mib} | {took:.1} | {learned:.0} | {copied_in:.1} | {copied:.0} |");
+        }
+        text
+    }
+
+    fn shaped(&self) -> String {
+        let mut text = format!(
+            "\n## Shapes\n\nThe app counter under {}, in clusters that differ in one thing at a time; all servers share \
+             the processors and the disk, so more of them have less each. Memory and idle cost are those of the \
+             replica server that had most.\n\n\
+             | servers | partitions | replicas | operations a second | p50 ms | p99 ms | µs an operation | idle, % of a \
+             processor | memory idle, MiB | loaded, MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+            shape::CELL
+        );
+        for (Shape { servers, partitions, replicas }, rounds) in &self.shapes {
+            let figure = |of: &dyn Fn(&Shaped) -> f64, digits| {
+                shown(Median::of(rounds.iter().map(of).collect()), digits)
+            };
+            let figures = [
+                figure(&|it| it.load.ops_per_s, 0),
+                figure(&|it| it.load.p50_ms, 2),
+                figure(&|it| it.load.p99_ms, 2),
+                figure(&|it| it.load.cpu_us, 1),
+                figure(&|it| it.idle_percent, 1),
+                figure(&|it| it.memory_idle_mib as f64, 0),
+                figure(&|it| it.memory_mib as f64, 0),
+            ];
+            let _ = writeln!(text, "| {servers} | {partitions} | {replicas} | {} |", figures.join(" | "));
         }
         text
     }

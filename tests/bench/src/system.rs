@@ -9,6 +9,7 @@ use crate::cell::Cell;
 use crate::echo::{self, Echo};
 use crate::etcd::{self, Etcd};
 use crate::holdfast::{self, Holdfast};
+use crate::shape::Shape;
 
 /// Which system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -69,8 +70,10 @@ impl Kind {
     /// If it doesn't: there is nothing to measure.
     pub(crate) fn start(self, partitions: u32, runtime: &Runtime) -> System {
         match self {
-            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, partitions, &[])),
-            Self::Counter => System::Holdfast(Holdfast::start(holdfast::Type::Counter, partitions, &[])),
+            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, Shape::of(partitions), &[])),
+            Self::Counter => {
+                System::Holdfast(Holdfast::start(holdfast::Type::Counter, Shape::of(partitions), &[]))
+            }
             Self::Etcd => System::Etcd(Etcd::start(runtime)),
             Self::Echo => System::Echo(Echo::start(runtime)),
         }

@@ -1,0 +1,98 @@
+//! How fast a server that has lost its data gets it back, beside what the disk does with plain copying.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::RngCore;
+use tests::REPLICAS;
+use tokio::runtime::Runtime;
+
+use crate::holdfast::{Holdfast, Type};
+use crate::load;
+use crate::shape::Shape;
+use crate::system::System;
+
+const CLIENTS: usize = 64;
+const BYTES: usize = 16 << 10;
+/// Nobody waits for the data that was lost to come back.
+const AT_ONCE: &str = "meta_server.replica_assign_delay_ms_for_dropouts=100";
+/// What plain copying syncs at once: as a learner does.
+const SYNCED: u64 = 4 << 20;
+
+/// What was seen.
+pub(crate) struct Learned {
+    /// All that the server had to fetch.
+    pub(crate) mib: u64,
+    /// From the start of the empty server until every replica was in its role.
+    pub(crate) took: Duration,
+    /// Copying the same files on the same disk, synced as often.
+    pub(crate) copied_in: Duration,
+}
+
+/// Fills a cluster with about that much, takes one server's data away and waits until it is back.
+///
+/// # Panics
+/// If it is not within a minute.
+pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Learned {
+    let server = REPLICAS[0];
+    let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(8), &[AT_ONCE]));
+    let values = usize::try_from(mib << 20).expect("it fits") / BYTES;
+    let mut value = vec![0; BYTES];
+    rand::rng().fill_bytes(&mut value);
+    runtime.block_on(async {
+        load::fill(system.clients(CLIENTS).await, values, &Bytes::from(value)).await;
+    });
+    let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
+    cluster.processes.kill(server);
+    let data = cluster.processes.data(server);
+    fs::remove_dir_all(&data).expect("a folder");
+    let began = Instant::now();
+    cluster.processes.restart(server);
+    cluster.wait_until_whole();
+    let took = began.elapsed();
+    let files = files(&data.join("replicas")).expect("a folder that can be read");
+    let (bytes, copied_in) = copy(&files).expect("a disk that can be written");
+    eprintln!(
+        "learned {} MiB in {:.1} s, copied in {:.1} s",
+        bytes >> 20,
+        took.as_secs_f64(),
+        copied_in.as_secs_f64()
+    );
+    Learned { mib: bytes >> 20, took, copied_in }
+}
+
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// How many bytes, and how long it took.
+fn copy(files: &[PathBuf]) -> io::Result<(u64, Duration)> {
+    let folder = tempfile::tempdir()?;
+    let (began, mut bytes) = (Instant::now(), 0);
+    for (index, file) in files.iter().enumerate() {
+        // What goes away meanwhile is not there to be copied.
+        let Ok(mut from) = File::open(file) else { continue };
+        let mut to = File::create(folder.path().join(index.to_string()))?;
+        loop {
+            let copied = io::copy(&mut io::Read::take(&mut from, SYNCED), &mut to)?;
+            if copied == 0 {
+                break;
+            }
+            to.sync_data()?;
+            bytes += copied;
+        }
+    }
+    Ok((bytes, began.elapsed()))
+}
