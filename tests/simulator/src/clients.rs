@@ -166,7 +166,8 @@ impl World<'_> {
         let event = match request {
             Sent::Read { gpid, request } => Event::Read { gpid, request, token },
             Sent::Write { gpid, write } => {
-                let patience = Some(self.plan.habits.patience);
+                // Whoever is scripted never gives up by itself.
+                let patience = (!self.is_scripted(op)).then_some(self.plan.habits.patience);
                 Event::Write { gpid, write, token, patience }
             }
         };
