@@ -109,7 +109,8 @@ fn the_others_are_spread_anew_when_an_app_is_dropped() {
     cluster.up(1);
     cluster.up(2);
     cluster.pass(seconds(1));
-    for name in ["one", "two", "three", "four"] {
+    let names = ["one", "two", "three", "four"];
+    for name in names {
         cluster.create(name, 1, 1);
         cluster.pass(seconds(10));
     }
@@ -117,7 +118,7 @@ fn the_others_are_spread_anew_when_an_app_is_dropped() {
     let others: Vec<u32> = (1..=4).filter(|app| !on_the_first.contains(app)).collect();
     assert_eq!((on_the_first.len(), others.len()), (2, 2));
     for app in on_the_first {
-        let name = ["one", "two", "three", "four"][app as usize - 1].to_owned();
+        let name = names[app as usize - 1].to_owned();
         cluster.admin(AdminRequest::DropApp { name, hold_seconds: None });
     }
     cluster.pass(seconds(60));

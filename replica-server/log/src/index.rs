@@ -1,7 +1,6 @@
 //! Where each partition's mutations are in the log.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::iter;
 use std::num::NonZeroU32;
 
 use words::{Ballot, Decree, Gpid, MutationId, Record};
@@ -137,7 +136,9 @@ impl Run {
             return None;
         }
         if before > 0 {
-            iter::repeat_n(None, gap).for_each(|none| self.locations.push_front(none));
+            for _ in 0..gap {
+                self.locations.push_front(None);
+            }
             self.first = decree;
         }
         let position = self.position(decree)?;

@@ -14,6 +14,7 @@ mod terms;
 use std::time::Duration;
 
 use harness::Cluster;
+use replica_core::Settings;
 use words::{Decree, NodeId, Refusal, Reply, RoleName};
 
 #[global_allocator]
@@ -30,6 +31,27 @@ fn three() -> Cluster {
     cluster.add(R2);
     cluster.add(R3);
     assert_eq!(cluster.configuration.to_string(), "{3,r1,[r2,r3]}");
+    cluster
+}
+
+/// The same, and r1 leads by other settings from now on.
+fn three_with(change: impl FnOnce(&mut Settings)) -> Cluster {
+    let mut cluster = three();
+    change(&mut cluster.settings);
+    cluster.restart(R1);
+    cluster.push_configuration();
+    cluster.pass(Duration::from_secs(1));
+    cluster
+}
+
+/// r3 is gone, and misses 3,000 writes: more than the list has.
+fn two_go_on() -> Cluster {
+    let mut cluster = three();
+    cluster.kill(R3);
+    cluster.unreachable(R3);
+    for _ in 0..3000 {
+        cluster.write(R1, 1);
+    }
     cluster
 }
 
@@ -135,13 +157,8 @@ fn all_of_them_restart_and_nothing_is_lost() {
 #[test]
 fn a_learner_that_missed_more_than_the_list_learns_from_log_or_checkpoint() {
     for log_has in [true, false] {
-        let mut cluster = three();
+        let mut cluster = two_go_on();
         cluster.log_readable = log_has;
-        cluster.kill(R3);
-        cluster.unreachable(R3);
-        for _ in 0..3000 {
-            cluster.write(R1, 1);
-        }
         cluster.restart(R3);
         cluster.add(R3);
         cluster.pass(Duration::from_millis(200));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use words::{Ballot, Command, Configuration, MetaToNode, Refusal, Reply, RoleName};
 
 use crate::harness::{Cluster, GPID};
-use crate::{R1, R2, R3, three};
+use crate::{R1, R2, R3, three, three_with, two_go_on};
 
 /// A dropped app is collected although its replicas serve.
 #[test]
@@ -22,13 +22,8 @@ fn collect_of_a_dropped_app() {
 /// A learner that restarts while it copies is invited again soon.
 #[test]
 fn a_learner_restarts_while_it_copies() {
-    let mut cluster = three();
+    let mut cluster = two_go_on();
     cluster.log_readable = false;
-    cluster.kill(R3);
-    cluster.unreachable(R3);
-    for _ in 0..3000 {
-        cluster.write(R1, 1);
-    }
     cluster.restart(R3);
     cluster.fetch_hangs = true;
     cluster.add(R3);
@@ -185,13 +180,8 @@ fn a_member_that_was_given_up_does_not_go_on_where_it_was() {
 /// it. Nobody writes here, so nothing would ever have made another one due.
 #[test]
 fn who_can_not_read_its_checkpoint_takes_another() {
-    let mut cluster = three();
+    let mut cluster = two_go_on();
     cluster.log_readable = false;
-    cluster.kill(R3);
-    cluster.unreachable(R3);
-    for _ in 0..3000 {
-        cluster.write(R1, 1);
-    }
     cluster.checkpoint_is_done(R1);
     cluster.checkpoint_is_damaged = true;
     cluster.restart(R3);
@@ -207,11 +197,7 @@ fn who_can_not_read_its_checkpoint_takes_another() {
 /// given up, and nobody was served.
 #[test]
 fn who_has_waited_in_line_for_too_long_is_told_so() {
-    let mut cluster = three();
-    cluster.settings.window = 1;
-    cluster.restart(R1);
-    cluster.push_configuration();
-    cluster.pass(Duration::from_secs(1));
+    let mut cluster = three_with(|settings| settings.window = 1);
     let count = |replies: &[Option<Reply>]| {
         let done = replies.iter().filter(|reply| matches!(reply, Some(Reply::Done { .. }))).count();
         let busy = replies.iter().filter(|&reply| *reply == Some(Reply::Refused(Refusal::Busy))).count();

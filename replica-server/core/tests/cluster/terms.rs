@@ -5,7 +5,7 @@ use std::time::Duration;
 use words::{AppTerms, Ballot, Refusal, Reply, RoleName};
 
 use crate::harness::Cluster;
-use crate::{R1, R2, R3, three};
+use crate::{R1, R2, R3, three, three_with};
 
 const NO_PRIMARY: Refusal = Refusal::NotPrimary { ballot: Ballot(3), primary: None };
 
@@ -104,11 +104,7 @@ fn what_waits_is_refused_when_the_role_moves() {
 
 #[test]
 fn no_more_waits_than_the_queue_takes() {
-    let mut cluster = three();
-    cluster.settings.queue = 5;
-    cluster.restart(R1);
-    cluster.push_configuration();
-    cluster.pass(Duration::from_secs(1));
+    let mut cluster = three_with(|settings| settings.queue = 5);
     cluster.change_terms(|terms| {
         terms.envs.set("replica.write_throttling", "1*delay*1000").expect("it makes sense");
     });
