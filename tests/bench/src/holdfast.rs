@@ -26,7 +26,7 @@ pub(crate) enum Type {
 }
 
 /// All that a cluster can have.
-const SERVERS: [&str; 7] =
+pub(crate) const SERVERS: [&str; 7] =
     ["replica1", "replica2", "replica3", "replica4", "replica5", "replica6", "replica7"];
 
 /// The processes.

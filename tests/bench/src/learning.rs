@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::holdfast::{Holdfast, Type};
 use crate::load;
-use crate::shape::Shape;
+use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
 
 const CLIENTS: usize = 64;
@@ -38,7 +38,7 @@ pub(crate) struct Learned {
 /// If it is not within a minute.
 pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Learned {
     let server = REPLICAS[0];
-    let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(8), &[AT_ONCE]));
+    let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &[AT_ONCE]));
     let values = usize::try_from(mib << 20).expect("it fits") / BYTES;
     let mut value = vec![0; BYTES];
     rand::rng().fill_bytes(&mut value);

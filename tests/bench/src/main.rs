@@ -56,7 +56,7 @@ struct Plan {
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1024, 16384])]
     bytes: Vec<usize>,
     /// Partitions of an app of ours
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = shape::PARTITIONS)]
     partitions: u32,
     /// How often everything is run
     #[arg(long, default_value_t = 3)]

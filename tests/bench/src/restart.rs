@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::holdfast::{Holdfast, Type};
 use crate::load::Watched;
-use crate::shape::Shape;
+use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
 
 const CLIENTS: usize = 64;
@@ -34,7 +34,7 @@ pub(crate) struct Restart {
 /// If it is not back within a minute.
 pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     let server = REPLICAS[0];
-    let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(8), &NO_CHECKPOINTS));
+    let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &NO_CHECKPOINTS));
     let clients = runtime.block_on(system.clients(CLIENTS));
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
     let log = cluster.processes.data(server).join("log");

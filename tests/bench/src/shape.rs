@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use crate::cell::{Cell, Mix};
-use crate::holdfast::{Holdfast, Type};
+use crate::holdfast::{Holdfast, SERVERS, Type};
 use crate::load::{self, Measured};
 use crate::system::System;
 
 /// The load on each: the counter, since what is asked is what replication costs.
 pub(crate) const CELL: Cell = Cell { bytes: 100, mix: Mix::Writes, clients: 256 };
+/// Partitions of an app where nothing else is asked for.
+pub(crate) const PARTITIONS: u32 = 8;
 /// Before the idle cost is measured, and for how long that is.
 const CALM: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3);
@@ -47,9 +49,10 @@ impl FromStr for Shape {
         let [servers, partitions, replicas] = parts[..] else { return Err(wrong()) };
         let number = |text: &str| text.parse::<u32>().ok().filter(|&it| it > 0).ok_or_else(wrong);
         let (servers, partitions, replicas) = (number(servers)?, number(partitions)?, number(replicas)?);
-        if servers > 7 || replicas > servers {
+        let most = SERVERS.len();
+        if servers as usize > most || replicas > servers {
             return Err(format!(
-                "`{text}`: there are 7 servers at most, each with one replica of a partition"
+                "`{text}`: there are {most} servers at most, each with one replica of a partition"
             ));
         }
         Ok(Self { servers: servers as usize, partitions, replicas })
