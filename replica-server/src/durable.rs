@@ -41,17 +41,6 @@ pub(crate) fn sync_way_to(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes a folder with all that is in it; one that is not there is fine.
-///
-/// # Errors
-/// What the file system says.
-pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
 /// The folder that the path is in.
 ///
 /// # Errors

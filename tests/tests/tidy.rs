@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 600;
 
 /// What a crate may use of ours, in the order of the arrows. `tests` and `simulator` may use everything.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("proto/words", &[]),
     ("proto/settings", &["words"]),
     ("proto", &["words"]),
-    ("apps/replicated-app", &["words"]),
+    ("replica-server/removal", &[]),
+    ("apps/replicated-app", &["words", "removal"]),
     ("replica-server/core", &["words", "replicated-app"]),
-    ("replica-server/log", &["words"]),
+    ("replica-server/log", &["words", "removal"]),
     ("meta-server/core", &["words"]),
     ("client", &["words", "proto", "settings"]),
     ("apps/counter", &["words", "replicated-app", "client", "settings"]),
@@ -29,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "replicated-app",
             "replica-core",
             "replica-log",
+            "removal",
             "proto",
             "settings",
             "counter",
@@ -41,8 +43,9 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "words",
+    "removal",
     "settings",
     "proto",
     "replicated-app",

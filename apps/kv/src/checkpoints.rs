@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use replicated_app::Decree;
+use replicated_app::{Decree, remove_folder};
 
 const PREFIX: &str = "checkpoint.";
 const UNFINISHED: &str = ".unfinished";
@@ -45,7 +45,7 @@ impl Checkpoints {
             match decree_of(&name) {
                 Some(decree) => newest = newest.max(decree),
                 None if name.starts_with(PREFIX) || name.starts_with(LIVE) => {
-                    fs::remove_dir_all(entry.path())?;
+                    remove_folder(&entry.path())?;
                 }
                 None => {}
             }
@@ -174,16 +174,13 @@ fn decree_of(name: &str) -> Option<Decree> {
 
 /// Removes a folder; one that is not there is fine. It ceases to be a checkpoint before its first file goes.
 fn remove(folder: &Path) -> io::Result<()> {
-    let result = match folder.file_name().and_then(|name| decree_of(name.to_str()?)) {
-        None => fs::remove_dir_all(folder),
-        Some(decree) => {
-            let aside = folder.with_file_name(format!("{PREFIX}{decree}{UNFINISHED}"));
-            fs::rename(folder, &aside).and_then(|()| fs::remove_dir_all(&aside))
-        }
+    let Some(decree) = folder.file_name().and_then(|name| decree_of(name.to_str()?)) else {
+        return remove_folder(folder);
     };
-    match result {
+    let aside = folder.with_file_name(format!("{PREFIX}{decree}{UNFINISHED}"));
+    match fs::rename(folder, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+        renamed => renamed.and_then(|()| remove_folder(&aside)),
     }
 }
 

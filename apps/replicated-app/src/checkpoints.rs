@@ -36,7 +36,7 @@ impl Checkpoints {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             match entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)) {
-                Some(rest) if rest.ends_with(UNFINISHED) => fs::remove_file(entry.path())?,
+                Some(rest) if rest.ends_with(UNFINISHED) => removal::remove_file(&entry.path())?,
                 Some(rest) => newest = newest.max(rest.parse().map_or(Decree::ZERO, Decree)),
                 None => {}
             }
@@ -134,7 +134,7 @@ impl Checkpoints {
         self.folder.generation.fetch_add(1, Ordering::AcqRel);
         if clean_up {
             for entry in fs::read_dir(&self.folder.path)? {
-                fs::remove_file(entry?.path())?;
+                removal::remove_file(&entry?.path())?;
             }
         }
         Ok(())
@@ -185,7 +185,7 @@ impl Folder {
         let mut others = self.decrees()?;
         others.sort_unstable();
         for other in others.into_iter().filter(|&other| other != decree) {
-            fs::remove_file(self.file(other))?;
+            removal::remove_file(&self.file(other))?;
         }
         File::open(&self.path)?.sync_all()
     }
@@ -195,7 +195,7 @@ impl Folder {
     fn prune(&self) -> io::Result<()> {
         let durable = self.durable();
         for old in self.decrees()?.into_iter().filter(|&decree| decree < durable) {
-            fs::remove_file(self.file(old))?;
+            removal::remove_file(&self.file(old))?;
         }
         Ok(())
     }

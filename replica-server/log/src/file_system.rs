@@ -35,7 +35,7 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Those of the operating system; `NotFound` if there is none of that name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file. Who has it open can still read it.
+    /// Removes a file. Who still has it open may find it shorter than it was.
     ///
     /// # Errors
     /// Those of the operating system; `NotFound` if there is none of that name.
@@ -137,7 +137,7 @@ impl FileSystem for RealFolder {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+        removal::remove_file(&self.path.join(name))
     }
 
     fn sync_folder(&self) -> io::Result<()> {

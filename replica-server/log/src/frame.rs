@@ -17,7 +17,7 @@ const OVERHEAD: u32 = (HEADER + TRAILER) as u32;
 const MAX_LENGTH: usize = 1 << 30;
 
 /// Where a frame was written: a frame is valid nowhere else.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Number of the segment.
     pub(crate) segment: u64,

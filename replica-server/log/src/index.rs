@@ -8,7 +8,7 @@ use words::{Ballot, Decree, Gpid, MutationId, Record};
 use crate::frame::Place;
 
 /// Where a mutation's newest record is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     /// The ballot of the mutation's identity.
     pub(crate) ballot: Ballot,

@@ -36,24 +36,36 @@ impl LogReader {
         to: Decree,
         max_bytes: usize,
     ) -> io::Result<Vec<Arc<Mutation>>> {
-        let locations = self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes);
+        let locations = self.find(gpid, from, to, max_bytes);
         let mut mutations = Vec::with_capacity(locations.len());
         let mut open: Option<(u64, Box<dyn File>)> = None;
-        for location in &locations {
-            let number = location.place.segment;
-            let file = match open.take() {
-                Some((opened, file)) if opened == number => file,
-                _ => match self.files.open(&segment::name(number)) {
-                    Ok(file) => file,
-                    // Collected since: the learner will get a checkpoint.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                    Err(error) => return Err(error),
-                },
-            };
-            mutations.push(read_one(&*file, location)?);
-            open = Some((number, file));
+        for (location, decree) in locations.iter().zip(from.0..) {
+            match self.read_one(location, &mut open) {
+                Ok(mutation) => mutations.push(mutation),
+                // Collected since, and being removed: the learner will get a checkpoint.
+                Err(_) if self.find(gpid, Decree(decree), Decree(decree), 0) != [*location] => break,
+                Err(error) => return Err(error),
+            }
         }
         Ok(mutations)
+    }
+
+    fn find(&self, gpid: Gpid, from: Decree, to: Decree, max_bytes: usize) -> Vec<Location> {
+        self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes)
+    }
+
+    /// With the segment that is open, if it is in that one; leaves open the one that it is in.
+    fn read_one(
+        &self,
+        location: &Location,
+        open: &mut Option<(u64, Box<dyn File>)>,
+    ) -> io::Result<Arc<Mutation>> {
+        let number = location.place.segment;
+        let file = match open.take() {
+            Some((opened, file)) if opened == number => file,
+            _ => self.files.open(&segment::name(number))?,
+        };
+        read_one(&*open.insert((number, file)).1, location)
     }
 }
 

@@ -10,7 +10,6 @@ use super::app::{HostedApp, LinkedCheckpoint};
 use super::folder::ReplicaFolder;
 use super::offers::Offers;
 use super::{Apps, WorkDone, gone};
-use crate::durable;
 
 impl Apps {
     /// Writes a checkpoint of what is applied now.
@@ -168,7 +167,7 @@ fn link_offer(
     match app.link_checkpoint(&offer) {
         Ok(linked) => Ok((number, linked)),
         Err(error) => {
-            let _ = durable::remove_folder(&offer);
+            let _ = removal::remove_folder(&offer);
             Err(error)
         }
     }

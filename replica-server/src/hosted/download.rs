@@ -152,7 +152,7 @@ impl<'a> Download<'a> {
                 self.bytes += file.length;
             } else if length.is_some_and(|length| length >= file.length) {
                 // As long, and another one.
-                fs::remove_file(&path)?;
+                removal::remove_file(&path)?;
             }
             self.were_here.push(is_here);
         }
@@ -207,7 +207,7 @@ fn remove_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             remove_others(&entry.path(), wanted)?;
         } else if !wanted.contains(&entry.path()) {
-            fs::remove_file(entry.path())?;
+            removal::remove_file(&entry.path())?;
         }
     }
     Ok(())
@@ -237,7 +237,7 @@ impl OpenFile {
     fn finish(&self, crc32c: u32) -> Result<(), Broken> {
         if self.crc != crc32c {
             // Nobody knows which part of it is wrong.
-            fs::remove_file(&self.path).map_err(Broken::Final)?;
+            removal::remove_file(&self.path).map_err(Broken::Final)?;
             return Err(Broken::damaged("a file whose checksum is wrong"));
         }
         self.file.sync_all().map_err(Broken::Final)

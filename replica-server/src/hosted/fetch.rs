@@ -58,7 +58,7 @@ impl Fetch {
         let generation = self.folder.make_generation(self.generation)?;
         let result = self.fill(&generation, registry, workers);
         if result.is_err() {
-            let _ = durable::remove_folder(&generation);
+            let _ = removal::remove_folder(&generation);
         }
         result
     }
@@ -83,7 +83,7 @@ impl Fetch {
         };
         let mut app = HostedApp::open(registry, self.gpid, &self.info, generation)?;
         app.install(self.checkpoint, &manifest.sessions, &state)?;
-        durable::remove_folder(&incoming)?;
+        removal::remove_folder(&incoming)?;
         durable::sync_folder(generation)?;
         Ok(app)
     }

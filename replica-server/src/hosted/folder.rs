@@ -47,7 +47,7 @@ impl ReplicaFolder {
     /// What the file system says.
     pub(crate) fn make_generation(&self, number: u64) -> io::Result<PathBuf> {
         let generation = self.generation(number);
-        durable::remove_folder(&generation)?;
+        removal::remove_folder(&generation)?;
         fs::create_dir_all(app_folder(&generation))?;
         durable::sync_folder(&generation)?;
         durable::sync_folder(&self.path)?;
@@ -70,7 +70,7 @@ impl ReplicaFolder {
 
     /// What arrived by now is for the next fetch; it is looked through then. What can't be kept is fetched again.
     pub(crate) fn keep_incoming(&self, incoming: &Path) {
-        let _ = durable::remove_folder(&self.broken_off());
+        let _ = removal::remove_folder(&self.broken_off());
         let _ = fs::rename(incoming, self.broken_off());
     }
 
@@ -123,9 +123,9 @@ impl ReplicaFolder {
                 continue;
             }
             if entry.path().is_dir() {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = removal::remove_folder(&entry.path());
             } else {
-                let _ = fs::remove_file(entry.path());
+                let _ = removal::remove_file(&entry.path());
             }
         }
     }
@@ -156,7 +156,7 @@ pub(crate) fn remove_set_aside(replicas: &Path) {
     let Ok(entries) = fs::read_dir(replicas) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.contains(".removed.")) {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = removal::remove_folder(&entry.path());
         }
     }
 }

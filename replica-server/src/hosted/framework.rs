@@ -64,7 +64,7 @@ pub(crate) fn remove_others(generation: &Path, keep: Decree) {
         let name = entry.file_name();
         let decree = name.to_str().and_then(|name| name.strip_prefix("framework."));
         if decree.is_some_and(|decree| decree != keep.to_string()) {
-            let _ = fs::remove_file(entry.path());
+            let _ = removal::remove_file(&entry.path());
         }
     }
 }

@@ -190,7 +190,7 @@ impl Apps {
             move || {
                 // Remains of a replica that is not noted any more: the log says what exists.
                 if let Some(aside) = folder.set_aside(generation)? {
-                    durable::remove_folder(&aside)?;
+                    removal::remove_folder(&aside)?;
                 }
                 HostedApp::open(&registry, gpid, &info, &folder.make_generation(generation)?)
             },
@@ -209,7 +209,7 @@ impl Apps {
                 // Its files go only once nobody can find them any more: a power cut on the way must not leave an
                 // app that opens, and is empty.
                 app.map_or(Ok(()), |app| app.close(false))?;
-                folder.set_aside(number)?.map_or(Ok(()), |aside| durable::remove_folder(&aside))
+                folder.set_aside(number)?.map_or(Ok(()), |aside| removal::remove_folder(&aside))
             },
             move |result| {
                 if let Err(error) = result {
@@ -329,7 +329,7 @@ impl Apps {
     fn discard(&self, app: HostedApp) {
         let generation = app.generation().to_owned();
         self.workers.use_disk(
-            move || app.close(true).and_then(|()| durable::remove_folder(&generation)),
+            move || app.close(true).and_then(|()| removal::remove_folder(&generation)),
             |result| {
                 if let Err(error) = result {
                     tracing::warn!(%error, "can't delete an old generation now; the next start does");

@@ -16,7 +16,7 @@ use words::{Gpid, Life, MutationId, Time};
 
 use super::app::LinkedCheckpoint;
 use super::framework;
-use crate::{clock, durable};
+use crate::clock;
 
 /// An offer that nobody fetched from for this long is withdrawn; its learner asks again if it still needs one.
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
@@ -129,7 +129,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        let _ = durable::remove_folder(&self.folder);
+        let _ = removal::remove_folder(&self.folder);
     }
 }
 

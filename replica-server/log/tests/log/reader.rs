@@ -1,9 +1,10 @@
 //! Reading mutations back.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use replica_log::{FileSystem, MemoryFolder, Options, PrepareLog, RealFolder};
+use replica_log::{File, FileSystem, MemoryFolder, Options, PrepareLog, RealFolder};
 use words::{Decree, Gpid, MutationId, Record};
 
 use crate::model::{created, id, open, partition, prepare, raised, write};
@@ -107,7 +108,7 @@ fn what_rotted_is_an_error_and_never_another_mutation() {
     *bytes.last_mut().expect("not empty") ^= 1;
     files.set_content("log.1", bytes);
     let error = log.reader().read(one, Decree(1), Decree(1), usize::MAX).expect_err("is bad");
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert!(error.to_string().contains("log.1"), "{error}");
 }
 
@@ -158,4 +159,58 @@ fn an_installed_checkpoint_hides_no_suffix_that_was_kept() {
     assert_eq!(ids(&log, one, 3, 9), [id(1, 3), id(1, 4)], "told again");
     write(&mut log, &[keeping(9), prepare(one, 1, 10)]);
     assert_eq!((ids(&log, one, 3, 9), ids(&log, one, 10, 10)), (vec![], vec![id(1, 10)]));
+}
+
+/// A folder whose first segment is collected, and is growing shorter, between the moment when a reader opens a file and
+/// the moment when it reads it.
+#[derive(Debug)]
+struct Collecting {
+    files: MemoryFolder,
+    /// Done once.
+    log: Mutex<Option<PrepareLog>>,
+}
+
+impl FileSystem for Collecting {
+    fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let file = self.files.open(name)?;
+        if let Some(mut log) = self.log.lock().expect("no holder panics").take() {
+            assert!(log.collect_one(&[(partition(1), Decree(99))]).expect("collects"));
+            file.truncate(0)?;
+        }
+        Ok(file)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.files.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        self.files.create(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.files.sync_folder()
+    }
+}
+
+#[test]
+fn what_is_collected_while_it_is_read_is_gone_and_no_damage() {
+    let files = Arc::new(Collecting { files: MemoryFolder::new(), log: Mutex::new(None) });
+    let (mut log, _) = PrepareLog::open(files.clone(), Options { segment_bytes: 200 }).expect("opens");
+    for decree in 1..=9 {
+        write(&mut log, &[prepare(partition(1), 1, decree)]);
+    }
+    let reader = log.reader();
+    *files.log.lock().expect("no holder panics") = Some(log);
+    let read = |from| reader.read(partition(1), Decree(from), Decree(9), usize::MAX).expect("reads").len();
+    assert_eq!(read(1), 0, "the log does not hold it any more");
+    assert_eq!(read(9), 1, "what was not collected is there");
 }
