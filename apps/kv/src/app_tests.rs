@@ -58,8 +58,17 @@ fn checkpoints(folder: &Path) -> Vec<String> {
 }
 
 fn tables(folder: &Path) -> Vec<PathBuf> {
+    files(folder, "sst")
+}
+
+/// Where large values are.
+fn blobs(folder: &Path) -> Vec<PathBuf> {
+    files(folder, "blob")
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
+    files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
 }
 
 #[test]
@@ -309,13 +318,19 @@ fn a_checkpoint_that_makes_no_sense_leaves_the_app_as_it_was() {
     assert_eq!(names(folder.path()).len(), 2, "one live database");
 }
 
-/// A checkpoint with many blocks, and the folder that it is in.
+/// What is stored at a key: each tenth value is a large one.
+fn value_at(key: &str) -> String {
+    if key.ends_with('0') { key.repeat(1000) } else { key.to_owned() }
+}
+
+/// A checkpoint with many blocks and large values, and the folder that it is in.
 fn stored() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let mut app = open(folder.path()).unwrap();
     for decree in 1..=20 {
-        let keys: Vec<String> = (0..100).map(|number| format!("key {decree} {number}")).collect();
-        let writes: Vec<Write<'_>> = keys.iter().map(|key| put(key, key)).collect();
+        let rows = (0..100).map(|number| format!("key {decree} {number}"));
+        let rows: Vec<_> = rows.map(|key| (value_at(&key), key)).collect();
+        let writes: Vec<Write<'_>> = rows.iter().map(|(value, key)| put(key, value)).collect();
         apply(&mut *app, decree, &writes);
     }
     app.sync_checkpoint().unwrap();
@@ -340,7 +355,10 @@ fn all_right_or_broken(app: &mut dyn ReplicatedApp) -> bool {
             match app.read(&Read::Get { key: key.as_bytes() }.encode()) {
                 Ok(answer) => {
                     let state = State::decode(&answer).unwrap();
-                    assert_eq!(state.value.map(|value| value.bytes), Some(key.into_bytes().into()));
+                    assert_eq!(
+                        state.value.map(|value| value.bytes),
+                        Some(value_at(&key).into_bytes().into())
+                    );
                 }
                 Err(rejection) => {
                     assert_eq!(rejection.code, BROKEN);
@@ -352,25 +370,35 @@ fn all_right_or_broken(app: &mut dyn ReplicatedApp) -> bool {
     app.failure().is_some()
 }
 
-#[test]
-fn damage_is_refused_when_opening_or_said_when_met_and_never_answered() {
-    let (folder, checkpoint) = stored();
-    let [table] = &tables(&checkpoint)[..] else { panic!("one table") };
-    let length = fs::metadata(table).unwrap().len() as usize;
+/// Changes a byte here and there in a file. Returns how often that was refused when opening, and said when met.
+fn damage(folder: &Path, file: &Path) -> (usize, usize) {
+    let length = fs::metadata(file).unwrap().len() as usize;
     let (mut refused, mut said) = (0, 0);
     for position in (0..length).step_by(length / 200) {
-        flip(table, position);
-        match open(folder.path()) {
+        flip(file, position);
+        match open(folder) {
             Err(error) => {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
                 refused += 1;
             }
             Ok(mut app) => said += usize::from(all_right_or_broken(&mut *app)),
         }
-        flip(table, position);
+        flip(file, position);
     }
-    assert!(!all_right_or_broken(&mut *open(folder.path()).unwrap()));
+    assert!(!all_right_or_broken(&mut *open(folder).unwrap()));
+    (refused, said)
+}
+
+#[test]
+fn damage_is_refused_when_opening_or_said_when_met_and_never_answered() {
+    let (folder, checkpoint) = stored();
+    let ([table], [blob]) = (&tables(&checkpoint)[..], &blobs(&checkpoint)[..]) else {
+        panic!("one of each")
+    };
+    let (refused, said) = damage(folder.path(), table);
     assert!(refused > 0 && said > 100, "{refused} refused, {said} said");
+    let (refused, said) = damage(folder.path(), blob);
+    assert!(refused + said > 150, "{refused} refused, {said} said");
 }
 
 #[test]
@@ -428,17 +456,19 @@ fn a_damaged_or_incomplete_checkpoint_is_refused() {
 fn a_damaged_checkpoint_is_not_learned() {
     let (folder, checkpoint) = stored();
     let teacher = open(folder.path()).unwrap();
-    let table = tables(&checkpoint).remove(0);
-    let length = fs::metadata(&table).unwrap().len() as usize;
     let learner_folder = tempfile::tempdir().unwrap();
     let mut learner = open(learner_folder.path()).unwrap();
-    // What is behind the rows makes reading fast; damage there is found when it is used.
-    for position in (0..length / 2).step_by(length / 50) {
-        flip(&table, position);
-        let learned = learner.apply_checkpoint(ApplyMode::Learn, &teacher.get_checkpoint().unwrap());
-        assert_eq!(learned.unwrap_err().kind(), io::ErrorKind::InvalidData, "byte {position}");
-        assert_eq!(learner.last_durable_decree(), Decree(0));
-        flip(&table, position);
+    for file in [tables(&checkpoint).remove(0), blobs(&checkpoint).remove(0)] {
+        let length = fs::metadata(&file).unwrap().len() as usize;
+        // What is behind the rows makes reading fast; damage there is found when it is used.
+        for position in (0..length / 2).step_by(length / 50) {
+            flip(&file, position);
+            let learned = learner.apply_checkpoint(ApplyMode::Learn, &teacher.get_checkpoint().unwrap());
+            let refused = learned.expect_err("it is damaged");
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{}, byte {position}", file.display());
+            assert_eq!(learner.last_durable_decree(), Decree(0));
+            flip(&file, position);
+        }
     }
     learner.apply_checkpoint(ApplyMode::Learn, &teacher.get_checkpoint().unwrap()).unwrap();
     assert_eq!(learner.digest(), teacher.digest());

@@ -23,6 +23,9 @@ use rocksdb::{
 
 use crate::rows::{self, Position};
 
+/// How the names of files end that hold rows, and those that hold large values.
+const TABLE: &str = "sst";
+const BLOB: &str = "blob";
 /// What is changed in memory before it is written to a file.
 const BUFFER_BYTES: usize = 32 << 20;
 /// While RocksDB has enough to write already, changes stay in memory, up to this: to give it more would mean to wait
@@ -35,6 +38,18 @@ const MOST_BUFFERS: i32 = 4;
 /// Files that were written and not yet merged; when there are as many, writers are slowed down, or wait.
 const SLOW_AT_FILES: i32 = 40;
 const STOP_AT_FILES: i32 = 60;
+/// Values that large, which is the size of a block, are in files of their own: to merge their keys does not mean to
+/// write them again.
+const LARGE_VALUE_BYTES: u64 = 4 << 10;
+/// The part of those files, from the oldest on, whose values are moved on when their keys are merged, so that room that
+/// was overwritten becomes free. More would mean to write more, and less to take more room: with keys that are written
+/// at random about twice, and one and a half times, what the values take.
+const MOVED_SHARE: f64 = 0.125;
+/// Files that are merged at once, as much as is in the level that they get into.
+const MERGED_FILES: i32 = 8;
+/// What RocksDB writes goes to the disk a little at a time, each piece once the one before is there: the prepare log's
+/// syncs don't wait behind a whole file then. The second has no function of its own.
+const SYNC_A_LITTLE: &str = "bytes_per_sync=1048576;strict_bytes_per_sync=true";
 /// A checkpoint whose files are not written within this fails.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at whether they are.
@@ -61,7 +76,7 @@ struct Scratch(PathBuf);
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What can't be removed now is removed when the app is opened.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = replicated_app::remove_folder(&self.0);
     }
 }
 
@@ -78,7 +93,11 @@ impl Live {
         }
         let mut options = options(cache);
         options.create_if_missing(checkpoint.is_none());
+        // Until it is known what is there.
+        options.set_disable_auto_compactions(true);
         let db = DB::open(&options, &scratch.0).map_err(failed)?;
+        check_large_values(&db, &scratch.0)?;
+        db.set_options(&[("disable_auto_compactions", "false")]).map_err(failed)?;
         Ok(Self { db, unwritten: AtomicUsize::new(0), frozen: AtomicBool::new(false), _folder: scratch })
     }
 
@@ -210,18 +229,41 @@ impl Frozen {
 
 impl Live {
     fn number(&self, property: &str) -> io::Result<u64> {
-        Ok(self.db.property_int_value(property).map_err(failed)?.unwrap_or(0))
+        number(&self.db, property)
     }
+}
+
+fn number(db: &DB, property: &str) -> io::Result<u64> {
+    Ok(db.property_int_value(property).map_err(failed)?.unwrap_or(0))
 }
 
 /// Checks that a folder holds the state after a decree, as far as that can be seen without reading all of it.
 fn check(folder: &Path, decree: Decree, cache: &Cache) -> io::Result<DB> {
     let db = DB::open_for_read_only(&options(cache), folder, false).map_err(failed)?;
+    check_large_values(&db, folder)?;
     let found = position(&db)?.decree;
     if found == decree {
         return Ok(db);
     }
     Err(invalid(format!("the files are those of decree {found}, not of {decree}")))
+}
+
+/// Checks that the files with large values are all there, and as long as they were: RocksDB looks at its tables when it
+/// opens a database, and at these only once it needs them.
+fn check_large_values(db: &DB, folder: &Path) -> io::Result<()> {
+    let expected = (number(db, "rocksdb.num-blob-files")?, number(db, "rocksdb.live-blob-file-size")?);
+    let mut found = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == BLOB) {
+            found = (found.0 + 1, found.1 + entry.metadata()?.len());
+        }
+    }
+    if found == expected {
+        return Ok(());
+    }
+    let ((files, bytes), (of, of_bytes)) = (found, expected);
+    Err(invalid(format!("large values: {files} files of {bytes} bytes, not {of} of {of_bytes}")))
 }
 
 /// Checks that a folder holds the state after a decree, and reads all of it: each block has a checksum.
@@ -243,7 +285,7 @@ pub(crate) fn link_files(from: &Path, to: &Path) -> io::Result<()> {
 
 /// The same for one file.
 pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    let never_changes = from.extension().is_some_and(|extension| extension == "sst");
+    let never_changes = from.extension().is_some_and(|extension| extension == TABLE || extension == BLOB);
     if never_changes && fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
@@ -284,7 +326,8 @@ fn options(cache: &Cache) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_bloom_filter(10.0, false);
-    let mut options = Options::default();
+    let mut options =
+        Options::default().get_options_from_string(SYNC_A_LITTLE).expect("RocksDB knows these options");
     options.set_block_based_table_factory(&blocks);
     options.set_paranoid_checks(true);
     options.set_compression_type(DBCompressionType::Lz4);
@@ -292,10 +335,14 @@ fn options(cache: &Cache) -> Options {
     options.set_write_buffer_size(2 * MOST_BUFFERED_BYTES);
     options.set_arena_block_size(1 << 20);
     options.set_max_write_buffer_number(MOST_BUFFERS);
+    options.set_level_zero_file_num_compaction_trigger(MERGED_FILES);
     options.set_level_zero_slowdown_writes_trigger(SLOW_AT_FILES);
     options.set_level_zero_stop_writes_trigger(STOP_AT_FILES);
-    // A little at a time, so that the prepare log's syncs don't wait behind a whole file.
-    options.set_bytes_per_sync(1 << 20);
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(LARGE_VALUE_BYTES);
+    options.set_blob_compression_type(DBCompressionType::Lz4);
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(MOVED_SHARE);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(1);
     options.set_stats_dump_period_sec(0);
