@@ -41,9 +41,9 @@ const STOP_AT_FILES: i32 = 60;
 /// Values that large, which is the size of a block, are in files of their own: to merge their keys does not mean to
 /// write them again.
 const LARGE_VALUE_BYTES: u64 = 4 << 10;
-/// The part of those files, from the oldest on, whose values are moved on when their keys are merged, so that room that
-/// was overwritten becomes free. More would mean to write more, and less to take more room: with keys that are written
-/// at random about twice, and one and a half times, what the values take.
+/// The part of those files, from the oldest on, out of which values are moved on, so that room that was overwritten
+/// becomes free: when their keys are merged, and whenever so much of that part is overwritten.
+const OVERWRITTEN_SHARE: f64 = 0.5;
 const MOVED_SHARE: f64 = 0.125;
 /// Files that are merged at once, as much as is in the level that they get into.
 const MERGED_FILES: i32 = 8;
@@ -343,6 +343,7 @@ fn options(cache: &Cache) -> Options {
     options.set_blob_compression_type(DBCompressionType::Lz4);
     options.set_enable_blob_gc(true);
     options.set_blob_gc_age_cutoff(MOVED_SHARE);
+    options.set_blob_gc_force_threshold(OVERWRITTEN_SHARE);
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(1);
     options.set_stats_dump_period_sec(0);

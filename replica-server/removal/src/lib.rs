@@ -64,8 +64,10 @@ fn unless_gone(result: io::Result<()>) -> io::Result<()> {
 /// `None` also if it can't be opened: it is then removed as files are.
 fn open_if_large(path: &Path) -> Option<File> {
     let found = fs::symlink_metadata(path).ok()?;
-    let is_large = found.is_file() && found.len() > PIECE_BYTES;
-    is_large.then(|| File::options().write(true).open(path).ok())?
+    if !found.is_file() || found.len() <= PIECE_BYTES {
+        return None;
+    }
+    File::options().write(true).open(path).ok()
 }
 
 /// Hands a file without a name to the thread that frees such files. If that can't be started, or has enough to do, the
