@@ -41,10 +41,11 @@ const STOP_AT_FILES: i32 = 60;
 /// Values that large, which is the size of a block, are in files of their own: to merge their keys does not mean to
 /// write them again.
 const LARGE_VALUE_BYTES: u64 = 4 << 10;
-/// The part of those files, from the oldest on, out of which values are moved on, so that room that was overwritten
-/// becomes free: when their keys are merged, and whenever so much of that part is overwritten.
-const OVERWRITTEN_SHARE: f64 = 0.5;
+/// The part of those files, from the oldest on, out of which values are moved on when their keys are merged: room that
+/// was overwritten becomes free so.
 const MOVED_SHARE: f64 = 0.125;
+/// When so much of that part is overwritten its values are moved on without waiting for a merge.
+const OVERWRITTEN_SHARE: f64 = 0.5;
 /// Files that are merged at once, as much as is in the level that they get into.
 const MERGED_FILES: i32 = 8;
 /// What RocksDB writes goes to the disk a little at a time, each piece once the one before is there: the prepare log's
