@@ -172,8 +172,8 @@ impl Live {
 
     /// Whether RocksDB would rather wait than begin to write another buffer.
     fn has_enough_to_write(&self) -> io::Result<bool> {
-        let files = self.number("rocksdb.num-files-at-level0")?;
-        Ok(self.number("rocksdb.num-immutable-mem-table")? > 0 || files + 2 >= SLOW_AT_FILES as u64)
+        let files = number(&self.db, "rocksdb.num-files-at-level0")?;
+        Ok(number(&self.db, "rocksdb.num-immutable-mem-table")? > 0 || files + 2 >= SLOW_AT_FILES as u64)
     }
 
     /// What is in memory is to be written to a file; what is changed from now on is not in that one.
@@ -216,8 +216,9 @@ impl Frozen {
 
     fn wait_for_files(&self) -> io::Result<()> {
         let begun = Instant::now();
-        while self.0.number("rocksdb.num-immutable-mem-table")? > 0 {
-            if self.0.number("rocksdb.background-errors")? > 0 && begun.elapsed() > Duration::from_secs(5)
+        while number(&self.0.db, "rocksdb.num-immutable-mem-table")? > 0 {
+            if number(&self.0.db, "rocksdb.background-errors")? > 0
+                && begun.elapsed() > Duration::from_secs(5)
                 || begun.elapsed() > FLUSH_PATIENCE
             {
                 return Err(io::Error::other("the state is not getting written to the disk"));
@@ -225,12 +226,6 @@ impl Frozen {
             std::thread::sleep(FLUSH_LOOK);
         }
         Ok(())
-    }
-}
-
-impl Live {
-    fn number(&self, property: &str) -> io::Result<u64> {
-        number(&self.db, property)
     }
 }
 

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub use bytes::Bytes;
 pub use checkpoints::Checkpoints;
 pub use digest::Digest;
-pub use removal::{remove_file, remove_folder};
+pub use removal::remove_folder;
 pub use words::{AppAnswer, AppInfo, Change, Decree, Gpid, Rejection};
 
 /// A single-node service that can be replicated.

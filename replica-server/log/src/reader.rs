@@ -65,11 +65,11 @@ impl LogReader {
             Some((opened, file)) if opened == number => file,
             _ => self.files.open(&segment::name(number))?,
         };
-        read_one(&*open.insert((number, file)).1, location)
+        read_record(&*open.insert((number, file)).1, location)
     }
 }
 
-fn read_one(file: &dyn File, location: &Location) -> io::Result<Arc<Mutation>> {
+fn read_record(file: &dyn File, location: &Location) -> io::Result<Arc<Mutation>> {
     let mut bytes = vec![0; location.length.get() as usize];
     file.read_at(location.place.offset, &mut bytes)?;
     match frame::decode(location.place, &bytes) {
