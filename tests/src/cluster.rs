@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::netns::Network;
 use crate::process::built;
-use crate::{Answer, Process, free_ports, report, run, wait_for};
+use crate::{Answer, PATIENCE, Process, free_ports, report, run, wait_for, wait_for_long};
 
 /// The replica servers of `config.ini`.
 pub const REPLICAS: [&str; 3] = ["replica1", "replica2", "replica3"];
@@ -405,15 +405,21 @@ impl Cluster {
     /// # Panics
     /// If that takes more than a minute.
     pub fn wait_until_serving(&self, apps: &[&str]) {
-        self.wait_until_servers_serve(&REPLICAS, apps, 3);
+        self.wait_until_servers_serve(&REPLICAS, apps, 3, PATIENCE);
     }
 
     /// The same with these servers, and so many replicas of each partition.
     ///
     /// # Panics
-    /// As [`wait_until_serving`](Self::wait_until_serving).
-    pub fn wait_until_servers_serve(&self, servers: &[&str], apps: &[&str], replicas: usize) {
-        wait_for("all replicas, in their roles", || {
+    /// If that takes longer than the patience.
+    pub fn wait_until_servers_serve(
+        &self,
+        servers: &[&str],
+        apps: &[&str],
+        replicas: usize,
+        patience: Duration,
+    ) {
+        wait_for_long(patience, "all replicas, in their roles", || {
             for name in servers {
                 self.node(name)?;
             }

@@ -49,13 +49,24 @@ pub fn short_or_full<T: std::fmt::Debug>(test: &str, short: T, full: T) -> T {
 ///
 /// # Panics
 /// If there is none within a minute, naming what was waited for and the last reason.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
+    wait_for_long(PATIENCE, what, ask)
+}
+
+/// How long [`wait_for`] asks.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same with patience of the caller's, for what takes longer the more there is of it.
+///
+/// # Panics
+/// As [`wait_for`].
+pub fn wait_for_long<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         match ask() {
             Ok(answer) => return answer,
             Err(reason) => {
-                assert!(Instant::now() < deadline, "waited a minute for {what}; last: {reason}");
+                assert!(Instant::now() < deadline, "waited {patience:?} for {what}; last: {reason}");
                 std::thread::sleep(Duration::from_millis(50));
             }
         }

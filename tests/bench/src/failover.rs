@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tests::PATIENCE;
 use tokio::runtime::Runtime;
 
 use crate::etcd::Etcd;
@@ -48,7 +49,7 @@ fn kill_primary(cluster: &mut Holdfast, watched: &Watched) -> Duration {
     cluster.processes.kill(primary);
     let gap = gap_after_kill(watched);
     cluster.processes.restart(primary);
-    cluster.wait_until_whole();
+    cluster.wait_until_whole(PATIENCE);
     gap
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ::tests::{Cluster, METAS};
+use ::tests::{Cluster, METAS, PATIENCE};
 use bytes::Bytes;
 use client::{App, Outcome};
 use counter::request::Request;
@@ -53,7 +53,7 @@ impl Holdfast {
             processes.restart(name);
         }
         let cluster = Self { processes, app, shape };
-        cluster.wait_until_whole();
+        cluster.wait_until_whole(PATIENCE);
         cluster
     }
 
@@ -95,10 +95,10 @@ impl Holdfast {
     /// Waits until every partition has all its replicas, in their roles.
     ///
     /// # Panics
-    /// If they don't within a minute.
-    pub(crate) fn wait_until_whole(&self) {
+    /// If they don't within that time.
+    pub(crate) fn wait_until_whole(&self, patience: Duration) {
         let (servers, replicas) = (self.servers(), self.shape.replicas as usize);
-        self.processes.wait_until_servers_serve(servers, &[APP], replicas);
+        self.processes.wait_until_servers_serve(servers, &[APP], replicas, patience);
     }
 }
 

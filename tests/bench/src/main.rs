@@ -14,6 +14,7 @@ mod restart;
 mod shape;
 mod system;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,7 +36,8 @@ struct Arguments {
     command: Option<Command>,
     #[command(flatten)]
     plan: Plan,
-    /// Writes benchmarks.md and its plots into this folder; without it the tables are printed
+    /// Writes benchmarks.md and its plots into this folder, with each part that is done; without it the tables
+    /// are printed at the end
     #[arg(long, value_name = "FOLDER")]
     docs: Option<PathBuf>,
 }
@@ -109,14 +111,12 @@ fn main() -> ExitCode {
             Err(error) => complain(&error.to_string()),
         };
     }
-    let page = measure(&plan, &runtime);
-    match docs {
-        None => println!("{}", page.text()),
-        Some(folder) => {
-            if let Err(error) = page.write(&folder) {
-                return complain(&format!("{}: {error}", folder.display()));
-            }
-        }
+    // What comes last takes longest to come to: if it fails, what was measured before it is not lost.
+    let write = |page: &Page| docs.as_ref().map_or(Ok(()), |folder| page.write(folder));
+    match measure(&plan, &runtime, write) {
+        Ok(page) if docs.is_none() => println!("{}", page.text()),
+        Ok(_) => {}
+        Err(error) => return complain(&format!("the page can't be written: {error}")),
     }
     ExitCode::SUCCESS
 }
@@ -126,36 +126,51 @@ fn complain(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn measure(plan: &Plan, runtime: &Runtime) -> Page {
+/// Runs the plan, and hands the page over as soon as a part of it is whole.
+fn measure(plan: &Plan, runtime: &Runtime, write: impl Fn(&Page) -> io::Result<()>) -> io::Result<Page> {
     let (kinds, missing): (Vec<Kind>, Vec<Kind>) = plan.systems.iter().partition(|kind| kind.is_installed());
     for kind in &missing {
         eprintln!("skipped: {} is not installed", kind.name());
     }
-    let machine = Machine::look();
-    let cells = cells(plan);
-    let mut results = Results::default();
+    let mut page = Page::new(Machine::look(), kinds, missing, plan.clone());
+    measure_load(&mut page, runtime);
+    write(&page)?;
+    if plan.failovers > 0 {
+        for kind in page.kinds.clone().into_iter().filter(|kind| kind.fails_over()) {
+            page.failovers.push((kind, failover::measure(kind, plan.failovers, runtime)));
+        }
+        write(&page)?;
+    }
+    if page.kinds.contains(&Kind::Counter) {
+        page.shapes = measure_shapes(plan, runtime);
+        write(&page)?;
+    }
+    if page.kinds.contains(&Kind::Kv) {
+        for &mib in &plan.learning {
+            page.learning.push(learning::measure(mib, runtime));
+            write(&page)?;
+        }
+        for &mib in &plan.restarts {
+            page.restarts.push(restart::measure(mib, runtime));
+            write(&page)?;
+        }
+    }
+    Ok(page)
+}
+
+/// All systems under all loads, in rounds.
+fn measure_load(page: &mut Page, runtime: &Runtime) {
+    let (plan, kinds) = (page.plan.clone(), page.kinds.clone());
+    let cells = cells(&plan);
     for round in 0..plan.rounds {
         // Whoever comes first has the coolest machine: not always the same.
         for turn in 0..kinds.len() {
             let kind = kinds[(round + turn) % kinds.len()];
-            run_all(kind, &cells, plan, runtime, &mut results);
+            run_all(kind, &cells, &plan, runtime, &mut page.results);
         }
-        machine::append_and_sync(&cells, Duration::from_secs_f64(plan.seconds), &mut results);
+        machine::append_and_sync(&cells, Duration::from_secs_f64(plan.seconds), &mut page.results);
         eprintln!("round {} of {} is done", round + 1, plan.rounds);
     }
-    let failovers = if plan.failovers > 0 {
-        let able = kinds.iter().filter(|kind| kind.fails_over());
-        able.map(|&kind| (kind, failover::measure(kind, plan.failovers, runtime))).collect()
-    } else {
-        Vec::new()
-    };
-    let has_kv = kinds.contains(&Kind::Kv);
-    let restarts = plan.restarts.iter().filter(|_| has_kv).map(|&mib| restart::measure(mib, runtime));
-    let restarts = restarts.collect();
-    let learning = plan.learning.iter().filter(|_| has_kv).map(|&mib| learning::measure(mib, runtime));
-    let learning = learning.collect();
-    let shapes = if kinds.contains(&Kind::Counter) { measure_shapes(plan, runtime) } else { Vec::new() };
-    Page { machine, kinds, missing, plan: plan.clone(), results, failovers, restarts, learning, shapes }
 }
 
 /// Each shape with what every round saw of it.

@@ -30,6 +30,21 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// A page with nothing measured yet.
+    pub(crate) fn new(machine: Machine, kinds: Vec<Kind>, missing: Vec<Kind>, plan: Plan) -> Self {
+        Self {
+            machine,
+            kinds,
+            missing,
+            plan,
+            results: Results::default(),
+            failovers: Vec::new(),
+            restarts: Vec::new(),
+            learning: Vec::new(),
+            shapes: Vec::new(),
+        }
+    }
+
     /// Writes the page and its plots.
     ///
     /// # Errors
