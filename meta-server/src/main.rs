@@ -11,6 +11,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The meta server of a Holdfast cluster: knows the apps, their partitions and the replica servers.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use replicated_app::Registry;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let registry = Registry::new();
     #[cfg(feature = "shipped-apps")]

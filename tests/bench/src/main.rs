@@ -28,6 +28,9 @@ use page::Page;
 use shape::{Shape, Shaped};
 use system::Kind;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures our cluster, etcd's and a bare gRPC echo, each started anew in every round.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
