@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn what_waits_for_a_handle_is_written_once_there_is_one() {
         let disk = Arc::new(MemoryFolder::new());
-        let (mut log, _) = PrepareLog::open(disk.clone(), Options { segment_bytes: 0 }).unwrap();
+        let (mut log, _) =
+            PrepareLog::open(disk.clone(), Options { segment_bytes: 0, ..Options::default() }).unwrap();
         let (_, reports, mut mailbox) = mailbox();
         let mut waiting = Waiting::default();
         waiting.add(vec![record(1)], 1);

@@ -162,7 +162,8 @@ impl Recovered {
         let history = settings.replication.watch_history_bytes;
         let mut apps = Apps::new(&data.path, Arc::clone(&registry), Arc::clone(&offers), workers, history)
             .map_err(|error| StartError::new(format!("data directory {}: {error}", data.path.display())))?;
-        let options = replica_log::Options { segment_bytes: settings.replication.log_segment_mb << 20 };
+        let segment_bytes = settings.replication.log_segment_mb << 20;
+        let options = replica_log::Options { segment_bytes, ..replica_log::Options::default() };
         let core_settings = core_settings(settings);
         let (log, recovered) = storage::recover(&data, options, &core_settings, &mut apps, &registry)?;
         let identity = Identity { node: data.node, life: data.life, name, address };

@@ -49,7 +49,8 @@ fn prepare(decree: u64) -> Record {
 
 fn open_log(folder: &Path) -> (PrepareLog, Opened) {
     let files = RealFolder::open(folder.join("log")).expect("the log's folder");
-    PrepareLog::open(Arc::new(files), Options { segment_bytes: 1500 }).expect("a log that opens")
+    PrepareLog::open(Arc::new(files), Options { segment_bytes: 1500, ahead_bytes: 2500 })
+        .expect("a log that opens")
 }
 
 /// The decrees of the prepares in an opened log, which follow on each other and are what was written.

@@ -47,7 +47,7 @@ fn records() -> Vec<Record> {
 /// A log of these records, each synced by itself: one segment if `segment_bytes` is large.
 fn written(segment_bytes: u64) -> MemoryFolder {
     let files = MemoryFolder::new();
-    let options = Options { segment_bytes };
+    let options = Options { segment_bytes, ahead_bytes: 0 };
     let (mut log, _) = PrepareLog::open(Arc::new(files.clone()), options).expect("opens");
     for record in records() {
         log.append(&[record]).expect("appends");

@@ -19,7 +19,7 @@ fn plan() -> Plan {
     let mut plan = Plan::calm();
     (plan.machines, plan.replicas, plan.partitions, plan.clients) = (3, 3, 1, 2);
     plan.trouble = Duration::from_millis(1_500);
-    plan.segment_bytes = 600;
+    (plan.segment_bytes, plan.ahead_bytes) = (600, 800);
     plan.habits.think = Duration::from_millis(60);
     plan.settings.checkpoint_decrees = 8;
     plan.settings.checkpoint_interval = Duration::from_millis(400);

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) meta: MetaSettings,
     /// Bytes in one segment of the prepare log.
     pub(crate) segment_bytes: u64,
+    /// Zeros that are written ahead in it.
+    pub(crate) ahead_bytes: u64,
     /// How messages fare.
     pub(crate) weather: Weather,
     /// How long the machines' work takes.
@@ -80,6 +82,7 @@ impl Plan {
         plan.faults.extend(faults::draw_later(dice));
         // Of a stream of its own, so that the other seeds stay what they are.
         plan.balance(&mut Dice::new(seed, 4));
+        plan.ahead_bytes = Dice::new(seed, 5).pick(&[0, 800, 4_000]);
         plan
     }
 
@@ -105,6 +108,7 @@ impl Plan {
             meta: crate::meta_server::settings(&settings, delay),
             settings,
             segment_bytes: dice.pick(&[600, 4_000, Options::default().segment_bytes]),
+            ahead_bytes: 0,
             weather: tuning::weather(dice),
             speed: tuning::speed(dice),
             faults: faults::draw(dice),

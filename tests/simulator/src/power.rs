@@ -42,7 +42,7 @@ impl World<'_> {
         }
         let machine = &mut self.machines[index];
         machine.disk.life += 1;
-        let options = Options { segment_bytes: self.plan.segment_bytes };
+        let options = Options { segment_bytes: self.plan.segment_bytes, ahead_bytes: self.plan.ahead_bytes };
         if let Some((operations, loss)) = machine.dies_starting.take() {
             self.die_starting(index, options, operations, loss);
             return Ok(());

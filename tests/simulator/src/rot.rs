@@ -21,7 +21,9 @@ pub(crate) fn rot(disk: &Disk, number: u64, is_open: bool) -> Option<Sometimes> 
     let chosen = number.checked_rem(if is_open { last } else { last + 1 } as u64)? as usize;
     let mut bytes = disk.log.content(&names[chosen])?;
     let spared = if chosen == last { usize::try_from(disk.largest_write).unwrap_or(usize::MAX) } else { 0 };
-    let certain = bytes.len().saturating_sub(spared);
+    // Behind what was written there may be zeros, in which nothing can be lost.
+    let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+    let certain = written.saturating_sub(spared);
     // Headers are short, and worth a hit more often than their share.
     let in_header = (number >> 56).is_multiple_of(4);
     let end = if in_header { certain.min(HEADER) } else { certain };

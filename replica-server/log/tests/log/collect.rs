@@ -1,7 +1,9 @@
 //! Old segments go, and with them only what is not needed.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
-use replica_log::{Damage, MemoryFolder};
+use replica_log::{Damage, MemoryFolder, Options, PrepareLog};
 use words::{Decree, Gpid, Record};
 
 use crate::model::{
@@ -139,9 +141,17 @@ fn prepares(records: &[Record]) -> Vec<Record> {
 
 proptest! {
     #[test]
-    fn like_a_list_of_records(steps in prop::collection::vec(any_step(), 1..60), segment_bytes in 0_u64..600) {
+    fn like_a_list_of_records(
+        steps in prop::collection::vec(any_step(), 1..60),
+        segment_bytes in 0_u64..600,
+        ahead_bytes in 0_u64..2000,
+    ) {
         let files = MemoryFolder::new();
-        let (mut log, _) = open(&files, segment_bytes);
+        let open = || {
+            let options = Options { segment_bytes, ahead_bytes };
+            PrepareLog::open(Arc::new(files.clone()), options).expect("opens")
+        };
+        let (mut log, _) = open();
         let mut all: Vec<Record> = Vec::new();
         // For each record, whether a collection could have removed it.
         let mut needed: Vec<bool> = Vec::new();
@@ -175,7 +185,7 @@ proptest! {
                 }
                 Step::Reopen => {
                     let opened;
-                    (log, opened) = open(&files, segment_bytes);
+                    (log, opened) = open();
                     prop_assert_eq!(opened.damage, Damage::None);
                     prop_assert_eq!(noted(&opened.records), noted(&all));
                     // A suffix, but for what was removed, with all that is needed in it.

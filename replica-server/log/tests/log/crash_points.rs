@@ -14,9 +14,14 @@ use crate::model::{ballot, created, id, mutations, noted, open, partition, prepa
 /// So small that the run rolls often.
 const SMALL: u64 = 250;
 
+/// Zeros that are written ahead: none, or room for some records.
+const AHEAD: [u64; 2] = [0, 500];
+
 /// What the log's user knows when the power goes, kept by the user itself.
 #[derive(Default)]
 struct Known {
+    /// What is written ahead.
+    ahead_bytes: u64,
     /// All that was given to the log, in order.
     appended: Vec<Record>,
     /// How many of these were acknowledged.
@@ -34,7 +39,7 @@ struct User<'a> {
 
 impl<'a> User<'a> {
     fn start(files: &Arc<dyn FileSystem>, known: &'a mut Known) -> io::Result<Self> {
-        let options = Options { segment_bytes: SMALL };
+        let options = Options { segment_bytes: SMALL, ahead_bytes: known.ahead_bytes };
         let (log, opened) = PrepareLog::open(files.clone(), options).map_err(io::Error::other)?;
         known.check(&opened, "a start without a crash");
         Ok(Self { files: files.clone(), log, known })
@@ -59,7 +64,7 @@ impl<'a> User<'a> {
 
     /// A write for which there is no room is undone.
     fn append_without_room(&mut self, disk: &MemoryFolder, records: &[Record]) -> io::Result<()> {
-        disk.set_capacity(Some(self.log.bytes() + 20));
+        disk.set_capacity(Some(disk.used() + 20));
         let before = self.known.appended.len();
         let refused = self.append(records);
         disk.set_capacity(None);
@@ -97,7 +102,10 @@ fn run(files: &Arc<dyn FileSystem>, disk: &MemoryFolder, known: &mut Known) -> i
             user.sync()?;
         }
         if decree == 3 {
-            user.append_without_room(disk, &[prepare(one, 1, 4), prepare(two, 2, 4)])?;
+            // More than the zeros have room for.
+            let many: Vec<Record> =
+                (4..=12).flat_map(|it| [prepare(one, 1, it), prepare(two, 2, it)]).collect();
+            user.append_without_room(disk, &many)?;
         }
         if decree == 5 {
             user.collect(&[(one, Decree(2)), (two, Decree(3)), (three, Decree(4))])?;
@@ -168,10 +176,10 @@ fn kinds(ledger: &Ledger) -> BTreeMap<String, usize> {
 }
 
 /// A folder as a power cut at this point of the run leaves it, and what is known then.
-fn cut_at(point: u64, outcome: Crash) -> (MemoryFolder, Known) {
+fn cut_at(ahead_bytes: u64, point: u64, outcome: Crash) -> (MemoryFolder, Known) {
     let files = MemoryFolder::new();
     files.fail_after(point);
-    let mut known = Known::default();
+    let mut known = Known { ahead_bytes, ..Known::default() };
     let folder: Arc<dyn FileSystem> = Arc::new(files.clone());
     run(&folder, &files, &mut known).expect_err("no power");
     files.crash(outcome);
@@ -180,11 +188,15 @@ fn cut_at(point: u64, outcome: Crash) -> (MemoryFolder, Known) {
 
 #[test]
 fn at_every_point_and_at_every_point_of_the_recovery() {
+    AHEAD.into_iter().for_each(at_every_point);
+}
+
+fn at_every_point(ahead_bytes: u64) {
     let ledger = Ledger::default();
     let noting = Noting { files: MemoryFolder::new(), ledger: ledger.clone() };
     let files = noting.files.clone();
     let folder: Arc<dyn FileSystem> = Arc::new(noting);
-    run(&folder, &files, &mut Known::default()).expect("runs");
+    run(&folder, &files, &mut Known { ahead_bytes, ..Known::default() }).expect("runs");
     let points = files.operations();
     let kinds = kinds(&ledger);
     let expected = ["create", "remove", "rename", "sync", "sync of the folder", "truncate", "write"];
@@ -195,22 +207,28 @@ fn at_every_point_and_at_every_point_of_the_recovery() {
     for point in 0..points {
         for outcome in outcomes(4) {
             let when = format!("power cut after {point} of {points} operations, {outcome:?}");
-            let (files, known) = cut_at(point, outcome);
+            let (files, known) = cut_at(ahead_bytes, point, outcome);
             let (mut log, opened) = open(&files, SMALL);
             known.check(&opened, &when);
             goes_on(&files, &mut log, &opened, &when);
-            second += at_every_point_of_a_recovery(point, outcome, &when);
+            second += at_every_point_of_a_recovery(ahead_bytes, point, outcome, &when);
         }
     }
-    println!("{points} crash points x 3 outcomes ({kinds:?}); {second} crashes during recovery");
+    println!(
+        "{ahead_bytes} ahead: {points} crash points x 3 outcomes ({kinds:?}); {second} crashes during recovery"
+    );
 }
 
 #[test]
 fn a_process_that_dies_without_a_power_cut_has_lost_nothing_by_the_next_one() {
+    AHEAD.into_iter().for_each(dies_at_every_point);
+}
+
+fn dies_at_every_point(ahead_bytes: u64) {
     for point in 0.. {
         let files = MemoryFolder::new();
         files.fail_after(point);
-        let mut known = Known::default();
+        let mut known = Known { ahead_bytes, ..Known::default() };
         let folder: Arc<dyn FileSystem> = Arc::new(files.clone());
         let ran = run(&folder, &files, &mut known);
         // The machine lives on: what was written is still there, and not more durable than before.
@@ -238,13 +256,13 @@ fn goes_on(files: &MemoryFolder, log: &mut PrepareLog, opened: &Opened, when: &s
 }
 
 /// Answers how many crashes that were.
-fn at_every_point_of_a_recovery(first: u64, outcome: Crash, when: &str) -> u64 {
+fn at_every_point_of_a_recovery(ahead_bytes: u64, first: u64, outcome: Crash, when: &str) -> u64 {
     let mut crashes = 0;
     for point in 0.. {
         for again in outcomes(2) {
-            let (files, known) = cut_at(first, outcome);
+            let (files, known) = cut_at(ahead_bytes, first, outcome);
             files.fail_after(point);
-            let options = Options { segment_bytes: SMALL };
+            let options = Options { segment_bytes: SMALL, ahead_bytes };
             if let Ok((_, opened)) = PrepareLog::open(Arc::new(files.clone()), options) {
                 known.check(&opened, when);
                 return crashes;

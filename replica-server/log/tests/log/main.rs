@@ -1,5 +1,6 @@
 //! The log as its users see it: what comes back after crashes, damage and collection.
 
+mod ahead;
 mod collect;
 mod crash_points;
 mod damage;

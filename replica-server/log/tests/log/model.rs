@@ -51,7 +51,7 @@ pub(crate) fn prepare(gpid: Gpid, ballot: u64, decree: u64) -> Record {
 
 pub(crate) fn open(files: &MemoryFolder, segment_bytes: u64) -> (PrepareLog, Opened) {
     let files: Arc<dyn FileSystem> = Arc::new(files.clone());
-    PrepareLog::open(files, Options { segment_bytes }).expect("opens")
+    PrepareLog::open(files, Options { segment_bytes, ahead_bytes: 0 }).expect("opens")
 }
 
 /// Number of segments.

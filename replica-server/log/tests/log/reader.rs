@@ -117,7 +117,8 @@ fn a_reader_in_another_thread_sees_only_what_was_appended() {
     const LAST: u64 = 3000;
     let folder = tempfile::tempdir().expect("a folder");
     let files: Arc<dyn FileSystem> = Arc::new(RealFolder::open(folder.path()).expect("opens"));
-    let (mut log, _) = PrepareLog::open(files, Options { segment_bytes: 4000 }).expect("opens");
+    let (mut log, _) =
+        PrepareLog::open(files, Options { segment_bytes: 4000, ahead_bytes: 2000 }).expect("opens");
     let one = partition(1);
     let reader = log.reader();
     let appended = AtomicU64::new(0);
@@ -204,7 +205,8 @@ impl FileSystem for Collecting {
 #[test]
 fn what_is_collected_while_it_is_read_is_gone_and_no_damage() {
     let files = Arc::new(Collecting { files: MemoryFolder::new(), log: Mutex::new(None) });
-    let (mut log, _) = PrepareLog::open(files.clone(), Options { segment_bytes: 200 }).expect("opens");
+    let (mut log, _) =
+        PrepareLog::open(files.clone(), Options { segment_bytes: 200, ahead_bytes: 0 }).expect("opens");
     for decree in 1..=9 {
         write(&mut log, &[prepare(partition(1), 1, decree)]);
     }

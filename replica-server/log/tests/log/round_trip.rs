@@ -34,7 +34,9 @@ fn comes_back(files: &Arc<dyn FileSystem>, options: Options) {
 
 #[test]
 fn in_one_segment_or_many_on_disk_or_in_memory() {
-    for options in [Options::default(), Options { segment_bytes: 300 }, Options { segment_bytes: 0 }] {
+    let layouts = [(32 << 20, 256 << 10), (32 << 20, 0), (300, 900), (300, 0), (0, 900), (0, 0)];
+    for (segment_bytes, ahead_bytes) in layouts {
+        let options = Options { segment_bytes, ahead_bytes };
         let folder = tempfile::tempdir().expect("a folder");
         let real = RealFolder::open(folder.path().join("data/log")).expect("makes the folder");
         comes_back(&(Arc::new(real) as Arc<dyn FileSystem>), options);
