@@ -15,8 +15,9 @@ mod proxy;
 mod python;
 mod requirement;
 mod small_disk;
+mod state;
 
-pub use cluster::{CLIENT, Cluster, METAS, MetaServer, Partition, REPLICAS};
+pub use cluster::{CLIENT, Cluster, METAS, REPLICAS};
 pub use damage::{Part, can_be_damaged, flip_a_bit};
 pub use dice::Dice;
 pub use load::{Load, Summary};
@@ -26,6 +27,7 @@ pub use process::{Answer, Process, cpu_time, run};
 pub use proxy::{Pace, SlowLink};
 pub use python::{python, python_programs};
 pub use small_disk::SmallDisk;
+pub use state::{MetaServer, Partition};
 
 use std::io::Write;
 use std::time::{Duration, Instant};
