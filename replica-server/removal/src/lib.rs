@@ -43,15 +43,22 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     unless_gone(fs::read_dir(folder).and_then(|entries| {
         for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                remove_folder(&entry.path())?;
-            } else {
-                unless_gone(remove_file(&entry.path()))?;
-            }
+            remove(&entry?.path())?;
         }
         fs::remove_dir(folder)
     }))
+}
+
+/// Removes what is there, a file or a folder; nothing is fine.
+///
+/// # Errors
+/// As [`remove_folder`].
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => remove_folder(path),
+        Ok(_) => unless_gone(remove_file(path)),
+        Err(error) => unless_gone(Err(error)),
+    }
 }
 
 fn unless_gone(result: io::Result<()>) -> io::Result<()> {

@@ -122,11 +122,7 @@ impl ReplicaFolder {
             if name == keep.as_str() || name == "CURRENT" {
                 continue;
             }
-            if entry.path().is_dir() {
-                let _ = removal::remove_folder(&entry.path());
-            } else {
-                let _ = removal::remove_file(&entry.path());
-            }
+            let _ = removal::remove(&entry.path());
         }
     }
 
