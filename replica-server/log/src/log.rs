@@ -102,6 +102,11 @@ impl State {
     }
 }
 
+/// Whether a write that needs less room may work.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
 impl PrepareLog {
     /// Opens a log that fits in memory: with all that [`replay`](Self::replay) tells, but for what a partition's
     /// `Removed` overtook.
@@ -299,7 +304,7 @@ impl PrepareLog {
         if grows && frames <= ahead / AHEAD_SHARE {
             self.buffer.resize((frames + ahead) as usize, 0);
             match self.write_buffer() {
-                Err(error) if error.kind() == ErrorKind::StorageFull && !self.failed => {}
+                Err(error) if is_full(&error) && !self.failed => {}
                 result => return result,
             }
             self.buffer.truncate(frames as usize);
