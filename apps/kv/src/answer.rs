@@ -81,31 +81,73 @@ pub struct ScanEntry {
     pub value: Value,
 }
 
-impl State {
-    pub(crate) fn encode(&self) -> Writer {
-        self.encode_into(Writer::default())
+/// A state but for the bytes of its value, which are most of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) version: u64,
+    /// Whether it has a value; inside, when that expires.
+    pub(crate) value: Option<Option<u64>>,
+}
+
+impl Head {
+    /// Its length as bytes, if it has a value.
+    const LENGTH: usize = 1 + 8 + 8;
+
+    /// A state as bytes.
+    pub(crate) fn encode_with(self, value: &[u8]) -> Bytes {
+        self.encode_into(Writer(Vec::with_capacity(Self::LENGTH + value.len())), value).0.into()
     }
 
-    fn encode_into(&self, out: Writer) -> Writer {
-        match &self.value {
+    fn encode_into(self, out: Writer, value: &[u8]) -> Writer {
+        match self.value {
             None => out.byte(0).u64(self.version),
-            Some(value) => {
-                out.byte(1).u64(self.version).u64(value.expires_us.unwrap_or(0)).rest(&value.bytes)
-            }
+            Some(expires_us) => out.byte(1).u64(self.version).u64(expires_us.unwrap_or(0)).rest(value),
         }
+    }
+
+    /// The beginning of a state, and the rest; `None` if it is not one.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let mut from = Reader(bytes);
+        let (kind, version) = (from.byte()?, from.u64()?);
+        let value = match kind {
+            0 if from.is_empty() => None,
+            1 => Some(expires(from.u64()?)),
+            _ => return None,
+        };
+        Some((Self { version, value }, from.rest()))
+    }
+
+    /// What is to be seen of it at a time. That a value expired is a change like any other.
+    pub(crate) fn visible(self, now_us: u64) -> Self {
+        match self.value {
+            Some(Some(at_us)) if at_us <= now_us => Self { version: self.version + 1, value: None },
+            _ => self,
+        }
+    }
+}
+
+impl State {
+    fn encode_into(&self, out: Writer) -> Writer {
+        let bytes = self.value.as_ref().map_or(&[][..], |value| &value.bytes);
+        self.head().encode_into(out, bytes)
+    }
+
+    fn head(&self) -> Head {
+        Head { version: self.version, value: self.value.as_ref().map(|value| value.expires_us) }
+    }
+
+    /// What is to be seen of it at a time.
+    pub(crate) fn visible(self, now_us: u64) -> Self {
+        let Head { version, value } = self.head().visible(now_us);
+        Self { version, value: self.value.filter(|_| value.is_some()) }
     }
 
     /// From an answer; `None` if it is not one.
     #[must_use]
     pub fn decode(bytes: &Bytes) -> Option<Self> {
-        let mut from = Reader(bytes);
-        let (kind, version) = (from.byte()?, from.u64()?);
-        let value = match kind {
-            0 if from.is_empty() => None,
-            1 => Some(Value { expires_us: expires(from.u64()?), bytes: bytes.slice_ref(from.rest()) }),
-            _ => return None,
-        };
-        Some(Self { version, value })
+        let (head, rest) = Head::decode(bytes)?;
+        let value = head.value.map(|expires_us| Value { expires_us, bytes: bytes.slice_ref(rest) });
+        Some(Self { version: head.version, value })
     }
 }
 

@@ -11,12 +11,12 @@ use replicated_app::{
 };
 use rocksdb::Cache;
 
-use crate::answer::{Page, Remaining, ScanEntry, State, encode_decided_value};
+use crate::answer::{Head, Page, Remaining, ScanEntry, encode_decided_value};
 use crate::checkpoints::Checkpoints;
 use crate::live::{self, Live, invalid};
 use crate::request::{BROKEN, MALFORMED, Read, Request};
 use crate::rows::{self, Position};
-use crate::writes::{Changes, visible};
+use crate::writes::Changes;
 
 /// What all partitions of a process together keep in memory of what is in files.
 const CACHE_BYTES: usize = 128 << 20;
@@ -124,14 +124,14 @@ impl KvApp {
 
     fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
         match *read {
-            Read::Get { key } => Ok(self.state(key)?.encode().0.into()),
+            Read::Get { key } => self.see(key, Head::encode_with),
             Read::Ttl { key } => {
-                let remaining = match self.state(key)?.value.map(|value| value.expires_us) {
+                let remaining = |head: Head, _: &[u8]| match head.value {
                     None => Remaining::NoValue,
                     Some(None) => Remaining::ForEver,
                     Some(Some(at_us)) => Remaining::Micros(at_us - self.position.now_us),
                 };
-                Ok(remaining.encode())
+                Ok(self.see(key, remaining)?.encode())
             }
             Read::GetAt { key, version } => {
                 let decided = self.live.get(&rows::decided_row(key, version))?;
@@ -141,10 +141,13 @@ impl KvApp {
         }
     }
 
-    fn state(&self, key: &[u8]) -> io::Result<State> {
-        let stored = self.live.get(&rows::state_row(key))?;
-        let state = stored.map_or(Ok(State::default()), rows::decode_state)?;
-        Ok(visible(state, self.position.now_us))
+    /// What `answer` makes of what is to be seen of a key; the value is seen where it is.
+    fn see<T>(&self, key: &[u8], answer: impl Fn(Head, &[u8]) -> T) -> io::Result<T> {
+        let found = self.live.with(&rows::state_row(key), |row| {
+            let (head, value) = rows::decode_head(row)?;
+            Ok(answer(head.visible(self.position.now_us), value))
+        })?;
+        found.unwrap_or_else(|| Ok(answer(Head::default(), &[])))
     }
 
     fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
@@ -160,7 +163,7 @@ impl KvApp {
                 return Ok(false);
             }
             seen += 1;
-            let state = visible(rows::decode_state(Bytes::copy_from_slice(value))?, self.position.now_us);
+            let state = rows::decode_state(Bytes::copy_from_slice(value))?.visible(self.position.now_us);
             if let Some(value) = state.value {
                 bytes += key.len() + value.bytes.len();
                 page.entries.push(ScanEntry {

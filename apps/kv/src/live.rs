@@ -55,6 +55,9 @@ const SYNC_A_LITTLE: &str = "bytes_per_sync=1048576;strict_bytes_per_sync=true";
 const FLUSH_PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at whether they are.
 const FLUSH_LOOK: Duration = Duration::from_millis(2);
+/// What a batch needs at most for a row beside the row, and for itself and the row of the position.
+const ROW_OVERHEAD: usize = 16;
+const BATCH_OVERHEAD: usize = 64;
 /// What is read ahead when all of a database is read.
 const READ_AHEAD_BYTES: usize = 2 << 20;
 
@@ -111,6 +114,11 @@ impl Live {
         Ok(self.db.get(row).map_err(failed)?.map(Bytes::from))
     }
 
+    /// What `see` makes of a row, which it sees where it is.
+    pub(crate) fn with<T>(&self, row: &[u8], see: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
+        Ok(self.db.get_pinned(row).map_err(failed)?.map(|found| see(&found)))
+    }
+
     /// Calls `take` with each row of a range, in order, until it returns false.
     pub(crate) fn scan(
         &self,
@@ -144,7 +152,11 @@ impl Live {
 
     /// Writes the rows of one mutation, and that they are there, at once.
     pub(crate) fn write(&self, changed: &Rows, position: Position) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
+        let bytes_of = |(row, value): (&Vec<u8>, &Option<Bytes>)| {
+            row.len() + value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD
+        };
+        let room = changed.iter().map(bytes_of).sum::<usize>();
+        let mut batch = WriteBatch::with_capacity_bytes(room + BATCH_OVERHEAD);
         for (row, value) in changed {
             match value {
                 Some(value) => batch.put(row, value),

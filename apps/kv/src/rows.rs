@@ -15,6 +15,7 @@ use bytes::Bytes;
 use replicated_app::Decree;
 
 use crate::State;
+use crate::answer::Head;
 use crate::fields::{Reader, Writer};
 
 const STATE: u8 = 1;
@@ -68,6 +69,14 @@ pub(crate) fn state_rows_end() -> Vec<u8> {
 /// `InvalidData` if it is no state.
 pub(crate) fn decode_state(row: Bytes) -> io::Result<State> {
     State::decode(&row).ok_or_else(|| nonsense("state"))
+}
+
+/// The same with the value where it is.
+///
+/// # Errors
+/// `InvalidData` if it is no state.
+pub(crate) fn decode_head(row: &[u8]) -> io::Result<(Head, &[u8])> {
+    Head::decode(row).ok_or_else(|| nonsense("state"))
 }
 
 /// The row of a decided value.

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use replicated_app::AppAnswer;
 
-use crate::answer::{Change, Decided, State, Value};
+use crate::answer::{Change, Decided, Head, State};
 use crate::fields::Writer;
 use crate::live::{Live, Rows};
 use crate::request::{Condition, Write};
@@ -40,8 +40,8 @@ impl<'a> Changes<'a> {
             if at_us > self.now_us || index == EXPIRED_AT_ONCE {
                 return Ok(Some(at_us));
             }
-            let state = self.state(&key)?;
-            self.store(&key, Some(at_us), State { version: state.version, value: None });
+            let version = self.head(&key)?.visible(self.now_us).version;
+            self.store(&key, Some(at_us), Head { version, value: None }, &[]);
         }
         Ok(None)
     }
@@ -50,15 +50,14 @@ impl<'a> Changes<'a> {
     pub(crate) fn apply(&mut self, write: &Write<'_>) -> io::Result<AppAnswer> {
         Ok(Ok(match *write {
             Write::Put { key, value, condition, ttl_us } => {
-                self.change(key, condition, |_| Some(Bytes::copy_from_slice(value)), ttl_us)?.encode()
+                self.change(key, condition, Some(value), ttl_us)?.encode()
             }
-            Write::Delete { key, condition } => self.change(key, condition, |_| None, 0)?.encode(),
+            Write::Delete { key, condition } => self.change(key, condition, None, 0)?.encode(),
             Write::SetTtl { key, ttl_us } => self.set_ttl(key, ttl_us)?.encode(),
             Write::MultiPut { ref pairs } => {
                 let mut versions = Writer::default();
                 for (key, value) in pairs {
-                    let put = |_| Some(Bytes::copy_from_slice(value));
-                    match self.change(key, Condition::None, put, 0)? {
+                    match self.change(key, Condition::None, Some(value), 0)? {
                         Change::Made(version) => versions = versions.u64(version),
                         Change::Refused(_) => unreachable!("there was no condition"),
                     }
@@ -71,10 +70,10 @@ impl<'a> Changes<'a> {
 
     fn set_ttl(&mut self, key: &[u8], ttl_us: u64) -> io::Result<Change> {
         let state = self.state(key)?;
-        if state.value.is_none() {
-            return Ok(Change::Refused(state));
+        match &state.value {
+            None => Ok(Change::Refused(state)),
+            Some(value) => self.change(key, Condition::None, Some(&value.bytes), ttl_us),
         }
-        self.change(key, Condition::None, |value| value.map(|value| value.bytes), ttl_us)
     }
 
     fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
@@ -91,38 +90,55 @@ impl<'a> Changes<'a> {
         &mut self,
         key: &[u8],
         condition: Condition<'_>,
-        value: impl FnOnce(Option<Value>) -> Option<Bytes>,
+        value: Option<&[u8]>,
         ttl_us: u64,
     ) -> io::Result<Change> {
-        let stored = self.stored(key)?;
-        let state = visible(stored.clone(), self.now_us);
-        if !holds(condition, &state) {
-            return Ok(Change::Refused(state));
+        let stored = self.head(key)?;
+        let seen = stored.visible(self.now_us);
+        if !self.holds(condition, key, seen)? {
+            return self.state(key).map(Change::Refused);
         }
-        let version = state.version + 1;
+        let version = seen.version + 1;
         let expires_us = (ttl_us > 0).then(|| self.now_us.saturating_add(ttl_us));
-        let value = value(state.value).map(|bytes| Value { bytes, expires_us });
-        self.store(key, stored.value.and_then(|value| value.expires_us), State { version, value });
+        let head = Head { version, value: value.map(|_| expires_us) };
+        self.store(key, stored.value.flatten(), head, value.unwrap_or_default());
         Ok(Change::Made(version))
     }
 
+    fn holds(&self, condition: Condition<'_>, key: &[u8], seen: Head) -> io::Result<bool> {
+        Ok(match condition {
+            Condition::None => true,
+            Condition::Version(version) => seen.version == version,
+            Condition::Absent => seen.value.is_none(),
+            Condition::Value(wanted) => self.state(key)?.value.is_some_and(|value| value.bytes == wanted),
+        })
+    }
+
     /// Puts a state in the place of one that would have expired at `old_expiry`.
-    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, state: State) {
+    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, head: Head, value: &[u8]) {
         if let Some(at_us) = old_expiry {
             self.rows.insert(rows::expiry_row(at_us, key), None);
         }
-        if let Some(at_us) = state.value.as_ref().and_then(|value| value.expires_us) {
+        if let Some(at_us) = head.value.flatten() {
             self.rows.insert(rows::expiry_row(at_us, key), Some(Bytes::new()));
         }
-        self.rows.insert(rows::state_row(key), Some(state.encode().0.into()));
+        self.rows.insert(rows::state_row(key), Some(head.encode_with(value)));
     }
 
     fn state(&self, key: &[u8]) -> io::Result<State> {
-        self.stored(key).map(|state| visible(state, self.now_us))
+        let stored = self.get(&rows::state_row(key))?.map_or(Ok(State::default()), rows::decode_state)?;
+        Ok(stored.visible(self.now_us))
     }
 
-    fn stored(&self, key: &[u8]) -> io::Result<State> {
-        self.get(&rows::state_row(key))?.map_or(Ok(State::default()), rows::decode_state)
+    /// What most changes need of a state; its value may be large.
+    fn head(&self, key: &[u8]) -> io::Result<Head> {
+        let row = rows::state_row(key);
+        let decode = |row: &[u8]| rows::decode_head(row).map(|(head, _)| head);
+        let head = match self.rows.get(&row) {
+            Some(changed) => changed.as_deref().map(decode),
+            None => self.live.with(&row, decode)?,
+        };
+        head.unwrap_or_else(|| Ok(Head::default()))
     }
 
     fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
@@ -130,24 +146,5 @@ impl<'a> Changes<'a> {
             Some(changed) => Ok(changed.clone()),
             None => self.live.get(row),
         }
-    }
-}
-
-/// What is to be seen of a state at a time. That a value expired is a change like any other.
-pub(crate) fn visible(state: State, now_us: u64) -> State {
-    match state.value {
-        Some(Value { expires_us: Some(at_us), .. }) if at_us <= now_us => {
-            State { version: state.version + 1, value: None }
-        }
-        _ => state,
-    }
-}
-
-fn holds(condition: Condition<'_>, state: &State) -> bool {
-    match condition {
-        Condition::None => true,
-        Condition::Version(version) => state.version == version,
-        Condition::Value(wanted) => state.value.as_ref().is_some_and(|value| value.bytes == wanted),
-        Condition::Absent => state.value.is_none(),
     }
 }
