@@ -377,8 +377,11 @@ impl Replica {
             let stuck_for = progress.stuck_since.map(|since| now.since(since)).unwrap_or_default();
             if stuck_for >= settings.prepare_timeout {
                 progress.stuck_since = Some(now);
+                // Who has all that the own log has holds nothing back; without it, under a ballot that this log
+                // can't take either, there would be no more reads (§7.6).
+                let is_as_far = progress.acked >= self.durable_prepared;
                 // Far beyond it, this node itself was away: what arrived meanwhile has not been taken yet.
-                if stuck_for >= settings.prepare_timeout * 2 {
+                if stuck_for >= settings.prepare_timeout * 2 || is_member && is_as_far {
                     continue;
                 } else if is_member {
                     self.suspect(step, node);

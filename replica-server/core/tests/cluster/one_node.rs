@@ -1,10 +1,13 @@
 //! What one node does by the rules of §4 to §7 with messages that come late, twice, or from the wrong one.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use replica_core::{Event, Settings, Work};
 use words::{
     AddLearner, Ballot, Command, Decree, Gpid, HeartbeatAck, Learn, LearnCheckpoint, LearnFailed,
     LearnMutations, MetaToNode, MutationId, NodeId, NodeToMeta, PeerMessage, PrepareAck, Record, RoleName,
-    Signature, StepDown,
+    Signature, StepDown, Write, WriteKind,
 };
 
 use crate::alone::{Alone, LEADER, LEARNING, ME, OTHER, app, id, mutation};
@@ -121,6 +124,31 @@ fn an_acknowledgement_of_an_earlier_ballot_is_none() {
     assert_eq!(node.replica().last_committed().0, 1);
     node.from(LEADER, ack(9, all, None));
     assert_eq!(node.replica().last_committed().0, all);
+}
+
+/// §7.6: all disks are full. It could not serve under the ballot without a member, its log would not take it.
+#[test]
+fn nobody_is_suspected_for_what_the_own_log_does_not_have_either() {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, &[LEADER]);
+    let all = node.replica().last_prepared().0;
+    node.from(LEADER, ack(7, all, None));
+    let three_seconds_with_heartbeats = |node: &mut Alone| {
+        for _ in 0..30 {
+            node.pass(Duration::from_millis(100));
+            node.from(LEADER, granted(node.last_heartbeat(LEADER)));
+        }
+    };
+    three_seconds_with_heartbeats(&mut node);
+    node.log_is_stuck = true;
+    let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from_static(b"5") };
+    node.run(Event::Write { gpid: GPID, write, token: 1, patience: None });
+    three_seconds_with_heartbeats(&mut node);
+    assert!(node.replica().last_prepared().0 > all, "it was sent");
+    assert!(proposals(&node) == 0 && node.can_read());
+    node.log_goes_on();
+    three_seconds_with_heartbeats(&mut node);
+    assert!(proposals(&node) > 0, "now it is only the other one that does not have it");
 }
 
 /// §4.5.
