@@ -30,6 +30,7 @@ pub(crate) use secondary::refuse_unable;
 pub(crate) use storage::is_long;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use words::{
     AppInfo, AppTerms, Ballot, Configuration, CopyProgress, Decree, Gpid, MutationId, NodeId, PeerMessage,
@@ -394,8 +395,12 @@ impl Replica {
 
     /// Whether the log has not got further for so long that it can't: a full disk, most likely (§7.6).
     fn storage_is_stuck(&self, step: &Step<'_>) -> bool {
-        let patience = step.settings.prepare_timeout;
-        self.pending.front().is_some_and(|oldest| oldest.since + patience <= step.now.time)
+        self.log_waits_for(step.now.time, step.settings.prepare_timeout)
+    }
+
+    /// Whether what is on its way to the disk has been so for that long.
+    fn log_waits_for(&self, now: Time, span: Duration) -> bool {
+        self.pending.front().is_some_and(|oldest| oldest.since + span <= now)
     }
 
     /// All records up to `sequence` are durable: acknowledge, commit, go on.

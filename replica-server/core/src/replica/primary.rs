@@ -368,6 +368,9 @@ impl Replica {
     fn retry_prepares(&mut self, step: &mut Step<'_>) {
         let (now, settings) = (step.now.time, step.settings);
         let last_prepared = self.list.last_prepared();
+        // Then nobody is blamed: this log could not take the ballot without that member either, and until it does
+        // there would be no more reads (§7.6).
+        let own_log_waits = self.log_waits_for(now, settings.prepare_timeout / 2);
         let Role::Primary(primary) = &mut self.role else { return };
         let peers: Vec<NodeId> = primary.members.keys().chain(primary.learners.keys()).copied().collect();
         for node in peers {
@@ -377,11 +380,8 @@ impl Replica {
             let stuck_for = progress.stuck_since.map(|since| now.since(since)).unwrap_or_default();
             if stuck_for >= settings.prepare_timeout {
                 progress.stuck_since = Some(now);
-                // Who has all that the own log has holds nothing back; without it, under a ballot that this log
-                // can't take either, there would be no more reads (§7.6).
-                let is_as_far = progress.acked >= self.durable_prepared;
                 // Far beyond it, this node itself was away: what arrived meanwhile has not been taken yet.
-                if stuck_for >= settings.prepare_timeout * 2 || is_member && is_as_far {
+                if stuck_for >= settings.prepare_timeout * 2 || is_member && own_log_waits {
                     continue;
                 } else if is_member {
                     self.suspect(step, node);

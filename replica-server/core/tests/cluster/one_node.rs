@@ -128,7 +128,7 @@ fn an_acknowledgement_of_an_earlier_ballot_is_none() {
 
 /// §7.6: all disks are full. It could not serve under the ballot without a member, its log would not take it.
 #[test]
-fn nobody_is_suspected_for_what_the_own_log_does_not_have_either() {
+fn nobody_is_suspected_while_the_own_log_is_stuck_too() {
     let mut node = Alone::secondary(6);
     node.configuration(7, ME, &[LEADER]);
     let all = node.replica().last_prepared().0;
@@ -140,11 +140,14 @@ fn nobody_is_suspected_for_what_the_own_log_does_not_have_either() {
         }
     };
     three_seconds_with_heartbeats(&mut node);
-    node.log_is_stuck = true;
-    let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from_static(b"5") };
-    node.run(Event::Write { gpid: GPID, write, token: 1, patience: None });
+    // The first one still gets into its log, and both get into no other.
+    for (token, is_stuck) in [(1, false), (2, true)] {
+        node.log_is_stuck = is_stuck;
+        let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from_static(b"5") };
+        node.run(Event::Write { gpid: GPID, write, token, patience: None });
+    }
     three_seconds_with_heartbeats(&mut node);
-    assert!(node.replica().last_prepared().0 > all, "it was sent");
+    assert_eq!(node.replica().last_prepared().0, all + 2, "they were sent");
     assert!(proposals(&node) == 0 && node.can_read());
     node.log_goes_on();
     three_seconds_with_heartbeats(&mut node);
