@@ -124,22 +124,20 @@ impl Head {
             _ => self,
         }
     }
+
+    /// The whole state.
+    pub(crate) fn with(self, value: &[u8]) -> State {
+        let bytes = || Bytes::copy_from_slice(value);
+        let value = self.value.map(|expires_us| Value { expires_us, bytes: bytes() });
+        State { version: self.version, value }
+    }
 }
 
 impl State {
     fn encode_into(&self, out: Writer) -> Writer {
         let bytes = self.value.as_ref().map_or(&[][..], |value| &value.bytes);
-        self.head().encode_into(out, bytes)
-    }
-
-    fn head(&self) -> Head {
-        Head { version: self.version, value: self.value.as_ref().map(|value| value.expires_us) }
-    }
-
-    /// What is to be seen of it at a time.
-    pub(crate) fn visible(self, now_us: u64) -> Self {
-        let Head { version, value } = self.head().visible(now_us);
-        Self { version, value: self.value.filter(|_| value.is_some()) }
+        let value = self.value.as_ref().map(|value| value.expires_us);
+        Head { version: self.version, value }.encode_into(out, bytes)
     }
 
     /// From an answer; `None` if it is not one.

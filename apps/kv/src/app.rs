@@ -11,7 +11,7 @@ use replicated_app::{
 };
 use rocksdb::Cache;
 
-use crate::answer::{Head, Page, Remaining, ScanEntry, encode_decided_value};
+use crate::answer::{Head, Page, Remaining, ScanEntry, State, encode_decided_value};
 use crate::checkpoints::Checkpoints;
 use crate::live::{self, Live, invalid};
 use crate::request::{BROKEN, MALFORMED, Read, Request};
@@ -142,12 +142,11 @@ impl KvApp {
     }
 
     /// What `answer` makes of what is to be seen of a key; the value is seen where it is.
-    fn see<T>(&self, key: &[u8], answer: impl Fn(Head, &[u8]) -> T) -> io::Result<T> {
-        let found = self.live.with(&rows::state_row(key), |row| {
-            let (head, value) = rows::decode_head(row)?;
+    fn see<T>(&self, key: &[u8], answer: impl FnOnce(Head, &[u8]) -> T) -> io::Result<T> {
+        self.live.with(&rows::state_row(key), |row| {
+            let (head, value) = rows::decode_state(row)?;
             Ok(answer(head.visible(self.position.now_us), value))
-        })?;
-        found.unwrap_or_else(|| Ok(answer(Head::default(), &[])))
+        })?
     }
 
     fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
@@ -163,14 +162,11 @@ impl KvApp {
                 return Ok(false);
             }
             seen += 1;
-            let state = rows::decode_state(Bytes::copy_from_slice(value))?.visible(self.position.now_us);
-            if let Some(value) = state.value {
+            let (head, value) = rows::decode_state(Some(value))?;
+            let State { version, value } = head.visible(self.position.now_us).with(value);
+            if let Some(value) = value {
                 bytes += key.len() + value.bytes.len();
-                page.entries.push(ScanEntry {
-                    key: Bytes::copy_from_slice(key),
-                    version: state.version,
-                    value,
-                });
+                page.entries.push(ScanEntry { key: Bytes::copy_from_slice(key), version, value });
             }
             Ok(true)
         })?;

@@ -111,12 +111,12 @@ impl Live {
     }
 
     pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
-        Ok(self.db.get(row).map_err(failed)?.map(Bytes::from))
+        self.with(row, |found| found.map(Bytes::copy_from_slice))
     }
 
     /// What `see` makes of a row, which it sees where it is.
-    pub(crate) fn with<T>(&self, row: &[u8], see: impl FnOnce(&[u8]) -> T) -> io::Result<Option<T>> {
-        Ok(self.db.get_pinned(row).map_err(failed)?.map(|found| see(&found)))
+    pub(crate) fn with<T>(&self, row: &[u8], see: impl FnOnce(Option<&[u8]>) -> T) -> io::Result<T> {
+        Ok(see(self.db.get_pinned(row).map_err(failed)?.as_deref()))
     }
 
     /// Calls `take` with each row of a range, in order, until it returns false.

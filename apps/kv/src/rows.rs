@@ -11,10 +11,8 @@
 
 use std::io;
 
-use bytes::Bytes;
 use replicated_app::Decree;
 
-use crate::State;
 use crate::answer::Head;
 use crate::fields::{Reader, Writer};
 
@@ -65,18 +63,12 @@ pub(crate) fn state_rows_end() -> Vec<u8> {
     vec![STATE + 1]
 }
 
-/// # Errors
-/// `InvalidData` if it is no state.
-pub(crate) fn decode_state(row: Bytes) -> io::Result<State> {
-    State::decode(&row).ok_or_else(|| nonsense("state"))
-}
-
-/// The same with the value where it is.
+/// What a key's row says, with the value where it is; without a row, what is known of a key that never was.
 ///
 /// # Errors
 /// `InvalidData` if it is no state.
-pub(crate) fn decode_head(row: &[u8]) -> io::Result<(Head, &[u8])> {
-    Head::decode(row).ok_or_else(|| nonsense("state"))
+pub(crate) fn decode_state(row: Option<&[u8]>) -> io::Result<(Head, &[u8])> {
+    row.map_or(Ok((Head::default(), &[])), |row| Head::decode(row).ok_or_else(|| nonsense("state")))
 }
 
 /// The row of a decided value.

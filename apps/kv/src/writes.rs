@@ -40,7 +40,7 @@ impl<'a> Changes<'a> {
             if at_us > self.now_us || index == EXPIRED_AT_ONCE {
                 return Ok(Some(at_us));
             }
-            let version = self.head(&key)?.visible(self.now_us).version;
+            let version = self.see(&key, |stored, _| stored.visible(self.now_us).version)?;
             self.store(&key, Some(at_us), Head { version, value: None }, &[]);
         }
         Ok(None)
@@ -78,7 +78,7 @@ impl<'a> Changes<'a> {
 
     fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
         let row = rows::decided_row(key, version);
-        if let Some(decided) = self.get(&row)? {
+        if let Some(decided) = self.with(&row, |found| found.map(Bytes::copy_from_slice))? {
             return Ok(Decided::Before(decided));
         }
         self.rows.insert(row, Some(Bytes::copy_from_slice(value)));
@@ -93,25 +93,18 @@ impl<'a> Changes<'a> {
         value: Option<&[u8]>,
         ttl_us: u64,
     ) -> io::Result<Change> {
-        let stored = self.head(key)?;
-        let seen = stored.visible(self.now_us);
-        if !self.holds(condition, key, seen)? {
-            return self.state(key).map(Change::Refused);
+        let (stored, refused) = self.see(key, |stored, value| {
+            let seen = stored.visible(self.now_us);
+            (stored, (!holds(condition, seen, value)).then(|| seen.with(value)))
+        })?;
+        if let Some(state) = refused {
+            return Ok(Change::Refused(state));
         }
-        let version = seen.version + 1;
+        let version = stored.visible(self.now_us).version + 1;
         let expires_us = (ttl_us > 0).then(|| self.now_us.saturating_add(ttl_us));
         let head = Head { version, value: value.map(|_| expires_us) };
         self.store(key, stored.value.flatten(), head, value.unwrap_or_default());
         Ok(Change::Made(version))
-    }
-
-    fn holds(&self, condition: Condition<'_>, key: &[u8], seen: Head) -> io::Result<bool> {
-        Ok(match condition {
-            Condition::None => true,
-            Condition::Version(version) => seen.version == version,
-            Condition::Absent => seen.value.is_none(),
-            Condition::Value(wanted) => self.state(key)?.value.is_some_and(|value| value.bytes == wanted),
-        })
     }
 
     /// Puts a state in the place of one that would have expired at `old_expiry`.
@@ -126,25 +119,28 @@ impl<'a> Changes<'a> {
     }
 
     fn state(&self, key: &[u8]) -> io::Result<State> {
-        let stored = self.get(&rows::state_row(key))?.map_or(Ok(State::default()), rows::decode_state)?;
-        Ok(stored.visible(self.now_us))
+        self.see(key, |stored, value| stored.visible(self.now_us).with(value))
     }
 
-    /// What most changes need of a state; its value may be large.
-    fn head(&self, key: &[u8]) -> io::Result<Head> {
-        let row = rows::state_row(key);
-        let decode = |row: &[u8]| rows::decode_head(row).map(|(head, _)| head);
-        let head = match self.rows.get(&row) {
-            Some(changed) => changed.as_deref().map(decode),
-            None => self.live.with(&row, decode)?,
-        };
-        head.unwrap_or_else(|| Ok(Head::default()))
+    /// What `see` makes of what is stored of a key; most changes need little of it, and its value may be large.
+    fn see<T>(&self, key: &[u8], see: impl FnOnce(Head, &[u8]) -> T) -> io::Result<T> {
+        self.with(&rows::state_row(key), |row| rows::decode_state(row).map(|(head, value)| see(head, value)))?
     }
 
-    fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
+    fn with<T>(&self, row: &[u8], see: impl FnOnce(Option<&[u8]>) -> T) -> io::Result<T> {
         match self.rows.get(row) {
-            Some(changed) => Ok(changed.clone()),
-            None => self.live.get(row),
+            Some(changed) => Ok(see(changed.as_deref())),
+            None => self.live.with(row, see),
         }
+    }
+}
+
+/// Whether it does for what is seen of a key, and its value.
+fn holds(condition: Condition<'_>, seen: Head, value: &[u8]) -> bool {
+    match condition {
+        Condition::None => true,
+        Condition::Version(version) => seen.version == version,
+        Condition::Value(wanted) => seen.value.is_some() && value == wanted,
+        Condition::Absent => seen.value.is_none(),
     }
 }
