@@ -43,21 +43,21 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
     unless_gone(fs::read_dir(folder).and_then(|entries| {
         for entry in entries {
-            remove(&entry?.path())?;
+            remove_entry(&entry?)?;
         }
         fs::remove_dir(folder)
     }))
 }
 
-/// Removes what is there, a file or a folder; nothing is fine.
+/// Removes an entry of a folder, a file or a folder; one that is not there is fine.
 ///
 /// # Errors
 /// As [`remove_folder`].
-pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => remove_folder(path),
-        Ok(_) => unless_gone(remove_file(path)),
-        Err(error) => unless_gone(Err(error)),
+pub fn remove_entry(entry: &fs::DirEntry) -> io::Result<()> {
+    if entry.file_type()?.is_dir() {
+        remove_folder(&entry.path())
+    } else {
+        unless_gone(remove_file(&entry.path()))
     }
 }
 

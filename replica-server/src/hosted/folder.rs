@@ -122,7 +122,7 @@ impl ReplicaFolder {
             if name == keep.as_str() || name == "CURRENT" {
                 continue;
             }
-            let _ = removal::remove(&entry.path());
+            let _ = removal::remove_entry(&entry);
         }
     }
 
