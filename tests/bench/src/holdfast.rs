@@ -29,6 +29,11 @@ pub(crate) enum Type {
 pub(crate) const SERVERS: [&str; 7] =
     ["replica1", "replica2", "replica3", "replica4", "replica5", "replica6", "replica7"];
 
+/// How long a server may take that has so much to read before it is back: some 20 MB/s, and what all may take.
+pub(crate) fn patience(mib: u64) -> Duration {
+    PATIENCE + Duration::from_secs(60 * mib / 1024)
+}
+
 /// The processes.
 pub(crate) struct Holdfast {
     pub(crate) processes: Cluster,

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::RngCore;
-use tests::{PATIENCE, REPLICAS};
+use tests::REPLICAS;
 use tokio::runtime::Runtime;
 
-use crate::holdfast::{Holdfast, Type};
+use crate::holdfast::{Holdfast, Type, patience};
 use crate::load;
 use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
@@ -35,7 +35,7 @@ pub(crate) struct Learned {
 /// Fills a cluster with about that much, takes one server's data away and waits until it is back.
 ///
 /// # Panics
-/// If it is not within a minute and another for each GiB: some 20 MB/s.
+/// If it is not within [`patience`].
 pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Learned {
     let server = REPLICAS[0];
     let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &[AT_ONCE]));
@@ -51,7 +51,7 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Learned {
     fs::remove_dir_all(&data).expect("a folder");
     let began = Instant::now();
     cluster.processes.restart(server);
-    cluster.wait_until_whole(PATIENCE + Duration::from_secs(60 * mib / 1024));
+    cluster.wait_until_whole(patience(mib));
     let took = began.elapsed();
     let files = files(&data.join("replicas")).expect("a folder that can be read");
     let (bytes, copied_in) = copy(&files).expect("a disk that can be written");

@@ -136,10 +136,10 @@ fn measure(plan: &Plan, runtime: &Runtime, write: impl Fn(&Page) -> io::Result<(
         eprintln!("skipped: {} is not installed", kind.name());
     }
     let mut page = Page::new(Machine::look(), kinds, missing, plan.clone());
-    measure_load(&mut page, runtime);
+    measure_load(plan, &page.kinds, runtime, &mut page.results);
     write(&page)?;
     if plan.failovers > 0 {
-        for kind in page.kinds.clone().into_iter().filter(|kind| kind.fails_over()) {
+        for &kind in page.kinds.iter().filter(|kind| kind.fails_over()) {
             page.failovers.push((kind, failover::measure(kind, plan.failovers, runtime)));
         }
         write(&page)?;
@@ -162,16 +162,15 @@ fn measure(plan: &Plan, runtime: &Runtime, write: impl Fn(&Page) -> io::Result<(
 }
 
 /// All systems under all loads, in rounds.
-fn measure_load(page: &mut Page, runtime: &Runtime) {
-    let (plan, kinds) = (page.plan.clone(), page.kinds.clone());
-    let cells = cells(&plan);
+fn measure_load(plan: &Plan, kinds: &[Kind], runtime: &Runtime, results: &mut Results) {
+    let cells = cells(plan);
     for round in 0..plan.rounds {
         // Whoever comes first has the coolest machine: not always the same.
         for turn in 0..kinds.len() {
             let kind = kinds[(round + turn) % kinds.len()];
-            run_all(kind, &cells, &plan, runtime, &mut page.results);
+            run_all(kind, &cells, plan, runtime, results);
         }
-        machine::append_and_sync(&cells, Duration::from_secs_f64(plan.seconds), &mut page.results);
+        machine::append_and_sync(&cells, Duration::from_secs_f64(plan.seconds), results);
         eprintln!("round {} of {} is done", round + 1, plan.rounds);
     }
 }

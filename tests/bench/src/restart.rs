@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tests::{PATIENCE, REPLICAS};
+use tests::REPLICAS;
 use tokio::runtime::Runtime;
 
-use crate::holdfast::{Holdfast, Type};
+use crate::holdfast::{Holdfast, Type, patience};
 use crate::load::Watched;
 use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
@@ -31,7 +31,7 @@ pub(crate) struct Restart {
 /// Writes until the logs are that long, kills a server and starts it again.
 ///
 /// # Panics
-/// If it is not back within a minute and another for each GiB: some 20 MB/s.
+/// If it is not back within [`patience`].
 pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     let server = REPLICAS[0];
     let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &NO_CHECKPOINTS));
@@ -47,7 +47,7 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     cluster.processes.kill(server);
     let began = Instant::now();
     cluster.processes.restart(server);
-    cluster.wait_until_whole(PATIENCE + Duration::from_secs(60 * log_mib / 1024));
+    cluster.wait_until_whole(patience(log_mib));
     let took = began.elapsed();
     eprintln!("restart with {log_mib} MiB of log: {:.1} s", took.as_secs_f64());
     Restart {
