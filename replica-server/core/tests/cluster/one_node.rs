@@ -30,6 +30,15 @@ fn proposals(node: &Alone) -> usize {
     node.told_meta.iter().filter(|message| matches!(message, NodeToMeta::Propose(_))).count()
 }
 
+/// The primary of ballot 7 once it has reconciled, with one secondary; and what both have.
+fn leading() -> (Alone, u64) {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, &[LEADER]);
+    let all = node.replica().last_prepared().0;
+    node.from(LEADER, ack(7, all, None));
+    (node, all)
+}
+
 /// §5.2.
 #[test]
 fn only_the_primary_of_the_highest_known_ballot_is_covered() {
@@ -129,10 +138,7 @@ fn an_acknowledgement_of_an_earlier_ballot_is_none() {
 /// §7.6: all disks are full. It could not serve under the ballot without a member, its log would not take it.
 #[test]
 fn nobody_is_suspected_while_the_own_log_is_stuck_too() {
-    let mut node = Alone::secondary(6);
-    node.configuration(7, ME, &[LEADER]);
-    let all = node.replica().last_prepared().0;
-    node.from(LEADER, ack(7, all, None));
+    let (mut node, all) = leading();
     let three_seconds_with_heartbeats = |node: &mut Alone| {
         for _ in 0..30 {
             node.pass(Duration::from_millis(100));
@@ -191,10 +197,7 @@ fn a_replica_without_its_app_is_in_error() {
 /// §5.5: until the outcome is known it reads on, so its leases are not given up before.
 #[test]
 fn a_primary_steps_down_when_it_is_none_any_more() {
-    let mut node = Alone::secondary(6);
-    node.configuration(7, ME, &[LEADER]);
-    let all = node.replica().last_prepared().0;
-    node.from(LEADER, ack(7, all, None));
+    let (mut node, _) = leading();
     node.meta(MetaToNode::Command { gpid: GPID, ballot: Ballot(7), command: Command::HandOver(LEADER) });
     let steps_down =
         |node: &Alone| node.sent.iter().any(|envelope| matches!(envelope.body, PeerMessage::StepDown(_)));

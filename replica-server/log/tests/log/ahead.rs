@@ -1,18 +1,15 @@
 //! Zeros that are written ahead: they make syncs cheap, and mean nothing.
 
-use std::sync::Arc;
-
 use replica_log::{Crash, Damage, FileSystem, MemoryFolder, Opened, Options, PrepareLog};
 use words::Record;
 
-use crate::model::{created, partition, prepare, write};
+use crate::model::{created, open_with, partition, prepare, write};
 
 /// Room for some twenty records.
 const AHEAD: u64 = 2000;
 
 fn open(files: &MemoryFolder, segment_bytes: u64) -> (PrepareLog, Opened) {
-    let files: Arc<dyn FileSystem> = Arc::new(files.clone());
-    PrepareLog::open(files, Options { segment_bytes, ahead_bytes: AHEAD }).expect("opens")
+    open_with(files, Options { segment_bytes, ahead_bytes: AHEAD })
 }
 
 fn records() -> Vec<Record> {

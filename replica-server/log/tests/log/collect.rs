@@ -1,14 +1,12 @@
 //! Old segments go, and with them only what is not needed.
 
-use std::sync::Arc;
-
 use proptest::prelude::*;
-use replica_log::{Damage, MemoryFolder, Options, PrepareLog};
+use replica_log::{Damage, MemoryFolder, Options};
 use words::{Decree, Gpid, Record};
 
 use crate::model::{
-    ballot, created, id, lowest, mutations, note_replacements, noted, open, partition, prepare, raised, run,
-    segments, write,
+    ballot, created, id, lowest, mutations, note_replacements, noted, open, open_with, partition, prepare,
+    raised, run, segments, write,
 };
 
 const SMALL: u64 = 200;
@@ -147,10 +145,7 @@ proptest! {
         ahead_bytes in 0_u64..2000,
     ) {
         let files = MemoryFolder::new();
-        let open = || {
-            let options = Options { segment_bytes, ahead_bytes };
-            PrepareLog::open(Arc::new(files.clone()), options).expect("opens")
-        };
+        let open = || open_with(&files, Options { segment_bytes, ahead_bytes });
         let (mut log, _) = open();
         let mut all: Vec<Record> = Vec::new();
         // For each record, whether a collection could have removed it.

@@ -50,8 +50,11 @@ pub(crate) fn prepare(gpid: Gpid, ballot: u64, decree: u64) -> Record {
 }
 
 pub(crate) fn open(files: &MemoryFolder, segment_bytes: u64) -> (PrepareLog, Opened) {
-    let files: Arc<dyn FileSystem> = Arc::new(files.clone());
-    PrepareLog::open(files, Options { segment_bytes, ahead_bytes: 0 }).expect("opens")
+    open_with(files, Options { segment_bytes, ahead_bytes: 0 })
+}
+
+pub(crate) fn open_with(files: &MemoryFolder, options: Options) -> (PrepareLog, Opened) {
+    PrepareLog::open(Arc::new(files.clone()), options).expect("opens")
 }
 
 /// Number of segments.
