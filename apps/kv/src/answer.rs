@@ -90,12 +90,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Its length as bytes, if it has a value.
-    const LENGTH: usize = 1 + 8 + 8;
+    /// How many of a state's bytes are before those of its value.
+    pub(crate) fn length(self) -> usize {
+        1 + 8 + if self.value.is_some() { 8 } else { 0 }
+    }
 
     /// A state as bytes.
     pub(crate) fn encode_with(self, value: &[u8]) -> Bytes {
-        self.encode_into(Writer(Vec::with_capacity(Self::LENGTH + value.len())), value).0.into()
+        self.encode_into(Writer(Vec::with_capacity(self.length() + value.len())), value).0.into()
     }
 
     fn encode_into(self, out: Writer, value: &[u8]) -> Writer {
@@ -261,6 +263,7 @@ pub(crate) fn decode_versions(bytes: &[u8]) -> Option<Vec<u64>> {
     Some(versions.iter().map(|version| u64::from_le_bytes(*version)).collect())
 }
 
-fn expires(us: u64) -> Option<u64> {
+/// When a value expires, from how that is written.
+pub(crate) fn expires(us: u64) -> Option<u64> {
     (us > 0).then_some(us)
 }

@@ -16,6 +16,7 @@ use crate::checkpoints::Checkpoints;
 use crate::live::{self, Live, invalid};
 use crate::request::{BROKEN, MALFORMED, Read, Request};
 use crate::rows::{self, Position};
+use crate::states::Stored;
 use crate::writes::Changes;
 
 /// What all partitions of a process together keep in memory of what is in files.
@@ -105,7 +106,7 @@ impl KvApp {
                 Err(rejection) => Err(rejection),
             });
         }
-        let changed = changes.into_rows();
+        let (changes, changed) = changes.into_rows();
         let expiries = changed
             .iter()
             .filter(|(_, value)| value.is_some())
@@ -113,25 +114,23 @@ impl KvApp {
         self.next_expiry_us = expiries.map(|(at_us, _)| at_us).fold(self.next_expiry_us, u64::min);
         let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
         self.live.write(&changed, position)?;
-        self.position = position;
-        let states = changed.into_iter().filter_map(|(row, state)| {
-            let key = Bytes::copy_from_slice(rows::key_of(&row)?);
-            Some(Change { key, value: state? })
-        });
-        self.changes = states.collect();
+        (self.position, self.changes) = (position, changes);
         Ok(answers)
     }
 
     fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
         match *read {
-            Read::Get { key } => self.see(key, Head::encode_with),
+            Read::Get { key } => self
+                .live
+                .stored(key, |stored| stored.with_value(|value| self.visible(stored).encode_with(value))),
             Read::Ttl { key } => {
-                let remaining = |head: Head, _: &[u8]| match head.value {
+                let seen = self.live.stored(key, |stored| Ok(self.visible(stored)))?;
+                let remaining = match seen.value {
                     None => Remaining::NoValue,
                     Some(None) => Remaining::ForEver,
                     Some(Some(at_us)) => Remaining::Micros(at_us - self.position.now_us),
                 };
-                Ok(self.see(key, remaining)?.encode())
+                Ok(remaining.encode())
             }
             Read::GetAt { key, version } => {
                 let decided = self.live.get(&rows::decided_row(key, version))?;
@@ -141,12 +140,9 @@ impl KvApp {
         }
     }
 
-    /// What `answer` makes of what is to be seen of a key; the value is seen where it is.
-    fn see<T>(&self, key: &[u8], answer: impl FnOnce(Head, &[u8]) -> T) -> io::Result<T> {
-        self.live.with(&rows::state_row(key), |row| {
-            let (head, value) = rows::decode_state(row)?;
-            Ok(answer(head.visible(self.position.now_us), value))
-        })?
+    /// What is to be seen of a key now, without the value.
+    fn visible(&self, stored: &Stored<'_>) -> Head {
+        stored.head.visible(self.position.now_us)
     }
 
     fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
@@ -162,8 +158,8 @@ impl KvApp {
                 return Ok(false);
             }
             seen += 1;
-            let (head, value) = rows::decode_state(Some(value))?;
-            let State { version, value } = head.visible(self.position.now_us).with(value);
+            let stored = Stored::in_row(&self.live, key, Some(value))?;
+            let State { version, value } = stored.with_value(|value| self.visible(&stored).with(value))?;
             if let Some(value) = value {
                 bytes += key.len() + value.bytes.len();
                 page.entries.push(ScanEntry { key: Bytes::copy_from_slice(key), version, value });
@@ -263,10 +259,23 @@ impl ReplicatedApp for KvApp {
 
     fn digest(&self) -> u64 {
         let mut digest = Digest::default();
-        let read = self.live.each(|row, value| {
+        let mut take = |row: &[u8], value: &[u8]| {
             for part in [row, value] {
                 digest.take(&part.len().to_le_bytes());
                 digest.take(part);
+            }
+        };
+        let read = self.live.each(|row, value| match rows::key_of(row) {
+            // Where its value is depends on the version of the software that stored it.
+            Some(key) => {
+                let stored = Stored::in_row(&self.live, key, Some(value))?;
+                stored.with_value(|value| take(row, &stored.head.encode_with(value)))
+            }
+            None => {
+                if !rows::is_value(row) {
+                    take(row, value);
+                }
+                Ok(())
             }
         });
         if let Err(error) = read {

@@ -14,6 +14,7 @@ mod fields;
 mod live;
 pub mod request;
 mod rows;
+mod states;
 mod writes;
 
 pub use answer::{Change, Decided, Page, Remaining, ScanEntry, State, Value};

@@ -22,6 +22,7 @@ use rocksdb::{
 };
 
 use crate::rows::{self, Position};
+use crate::states::LARGE_VALUE_BYTES;
 
 /// How the names of files end that hold rows, and those that hold large values.
 const TABLE: &str = "sst";
@@ -38,9 +39,6 @@ const MOST_BUFFERS: i32 = 4;
 /// Files that were written and not yet merged; when there are as many, writers are slowed down, or wait.
 const SLOW_AT_FILES: i32 = 40;
 const STOP_AT_FILES: i32 = 60;
-/// Values that large, which is the size of a block, are in files of their own: to merge their keys does not mean to
-/// write them again.
-const LARGE_VALUE_BYTES: u64 = 4 << 10;
 /// The part of those files, from the oldest on, out of which values are moved on when their keys are merged: room that
 /// was overwritten becomes free so.
 const MOVED_SHARE: f64 = 0.125;
@@ -146,7 +144,7 @@ impl Live {
     }
 
     /// Calls `take` with each row that there is, in order, but for the position.
-    pub(crate) fn each(&self, take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    pub(crate) fn each(&self, take: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
         all_rows(&self.db, take)
     }
 
@@ -279,7 +277,7 @@ fn check_large_values(db: &DB, folder: &Path) -> io::Result<()> {
 /// # Errors
 /// `InvalidData` if it is damaged; otherwise what the file system says.
 pub(crate) fn check_all(folder: &Path, decree: Decree, cache: &Cache) -> io::Result<()> {
-    all_rows(&check(folder, decree, cache)?, |_, _| {})
+    all_rows(&check(folder, decree, cache)?, |_, _| Ok(()))
 }
 
 /// Links the files of a checkpoint that never change into another folder, and copies the others.
@@ -304,16 +302,13 @@ fn position(db: &DB) -> io::Result<Position> {
     db.get(rows::POSITION).map_err(failed)?.map_or(Ok(Position::default()), |row| Position::decode(&row))
 }
 
-fn all_rows(db: &DB, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+fn all_rows(db: &DB, mut take: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut reading = ReadOptions::default();
     reading.fill_cache(false);
     reading.set_readahead_size(READ_AHEAD_BYTES);
     let mut rows = db.raw_iterator_opt(reading);
     rows.seek([rows::POSITION, &[0]].concat());
-    each_row(rows, |key, value| {
-        take(key, value);
-        Ok(true)
-    })
+    each_row(rows, |key, value| take(key, value).map(|()| true))
 }
 
 fn each_row(
@@ -347,7 +342,7 @@ fn options(cache: &Cache) -> Options {
     options.set_level_zero_slowdown_writes_trigger(SLOW_AT_FILES);
     options.set_level_zero_stop_writes_trigger(STOP_AT_FILES);
     options.set_enable_blob_files(true);
-    options.set_min_blob_size(LARGE_VALUE_BYTES);
+    options.set_min_blob_size(LARGE_VALUE_BYTES as u64);
     options.set_blob_compression_type(DBCompressionType::Lz4);
     options.set_enable_blob_gc(true);
     options.set_blob_gc_age_cutoff(MOVED_SHARE);

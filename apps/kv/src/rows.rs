@@ -3,9 +3,10 @@
 //! | first byte | rest of the key | value |
 //! | --- | --- | --- |
 //! | `0` | | the last decree and its time: which state this is |
-//! | `1` | a key | its [`State`], also of one that was deleted: versions never start anew |
+//! | `1` | a key | its [`State`], also of one that was deleted: versions never start anew; or `2`, its version and when it expires (`u64` each), and a row of its own has the value |
 //! | `2` | a key and a version (`u64`, big-endian) | the value that was decided |
 //! | `3` | a time (`u64` µs, big-endian) and a key | nothing: the key's value expires then |
+//! | `4` | a key | its value, if that is a large one |
 //!
 //! The order of rows with the same first byte is the order of what they say.
 
@@ -13,12 +14,12 @@ use std::io;
 
 use replicated_app::Decree;
 
-use crate::answer::Head;
 use crate::fields::{Reader, Writer};
 
 const STATE: u8 = 1;
 const DECIDED: u8 = 2;
 const EXPIRY: u8 = 3;
+const VALUE: u8 = 4;
 
 /// The row that says which state this is.
 pub(crate) const POSITION: &[u8] = &[0];
@@ -63,14 +64,6 @@ pub(crate) fn state_rows_end() -> Vec<u8> {
     vec![STATE + 1]
 }
 
-/// What a key's row says, with the value where it is; without a row, what is known of a key that never was.
-///
-/// # Errors
-/// `InvalidData` if it is no state.
-pub(crate) fn decode_state(row: Option<&[u8]>) -> io::Result<(Head, &[u8])> {
-    row.map_or(Ok((Head::default(), &[])), |row| Head::decode(row).ok_or_else(|| nonsense("state")))
-}
-
 /// The row of a decided value.
 pub(crate) fn decided_row(key: &[u8], version: u64) -> Vec<u8> {
     [&[DECIDED], key, &version.to_be_bytes()].concat()
@@ -94,6 +87,16 @@ pub(crate) fn decode_expiry(row: &[u8]) -> io::Result<(u64, &[u8])> {
     let rest = row.strip_prefix(&[EXPIRY]).and_then(|rest| rest.split_first_chunk());
     let (at_us, key) = rest.ok_or_else(|| nonsense("expiry"))?;
     Ok((u64::from_be_bytes(*at_us), key))
+}
+
+/// The row of a key's large value.
+pub(crate) fn value_row(key: &[u8]) -> Vec<u8> {
+    [&[VALUE], key].concat()
+}
+
+/// Whether it is such a row.
+pub(crate) fn is_value(row: &[u8]) -> bool {
+    row.first() == Some(&VALUE)
 }
 
 fn nonsense(what: &str) -> io::Error {

@@ -1,5 +1,6 @@
 //! What requests do to the state: the same on every replica, whatever is on its disk in which form.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -10,26 +11,33 @@ use crate::fields::Writer;
 use crate::live::{Live, Rows};
 use crate::request::{Condition, Write};
 use crate::rows;
+use crate::states::{NewState, Stored};
 
 /// Values that expired and are taken away with one mutation at most; more than one is written with has to be, or
 /// they would pile up.
 const EXPIRED_AT_ONCE: usize = 64;
 
-/// The changes of one mutation, not written yet. Reads see them.
+/// The changes of one mutation, not written yet. Its requests see them.
 pub(crate) struct Changes<'a> {
     live: &'a Live,
     now_us: u64,
+    states: BTreeMap<Vec<u8>, NewState>,
+    /// All others.
     rows: Rows,
 }
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(live: &'a Live, now_us: u64) -> Self {
-        Self { live, now_us, rows: Rows::new() }
+        Self { live, now_us, states: BTreeMap::new(), rows: Rows::new() }
     }
 
-    /// Rows to write, or to delete.
-    pub(crate) fn into_rows(self) -> Rows {
-        self.rows
+    /// The keys that changed with their new states, and rows to write or to delete.
+    pub(crate) fn into_rows(mut self) -> (Vec<replicated_app::Change>, Rows) {
+        let states = self.states.into_iter().map(|(key, state)| {
+            let value = state.into_rows(&key, &mut self.rows);
+            replicated_app::Change { key: key.into(), value }
+        });
+        (states.collect(), self.rows)
     }
 
     /// Takes away what has expired, so that it needs no room any more. Nobody can see that: it was gone before.
@@ -40,8 +48,11 @@ impl<'a> Changes<'a> {
             if at_us > self.now_us || index == EXPIRED_AT_ONCE {
                 return Ok(Some(at_us));
             }
-            let version = self.see(&key, |stored, _| stored.visible(self.now_us).version)?;
-            self.store(&key, Some(at_us), Head { version, value: None }, &[]);
+            let new = self.see(&key, |stored| {
+                let Head { version, .. } = stored.head.visible(self.now_us);
+                Ok(NewState::after(stored, Head { version, value: None }, &[]))
+            })?;
+            self.store(&key, Some(at_us), new);
         }
         Ok(None)
     }
@@ -69,7 +80,7 @@ impl<'a> Changes<'a> {
     }
 
     fn set_ttl(&mut self, key: &[u8], ttl_us: u64) -> io::Result<Change> {
-        let state = self.state(key)?;
+        let state = self.see(key, |stored| self.visible(stored))?;
         match &state.value {
             None => Ok(Change::Refused(state)),
             Some(value) => self.change(key, Condition::None, Some(&value.bytes), ttl_us),
@@ -78,8 +89,12 @@ impl<'a> Changes<'a> {
 
     fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
         let row = rows::decided_row(key, version);
-        if let Some(decided) = self.with(&row, |found| found.map(Bytes::copy_from_slice))? {
-            return Ok(Decided::Before(decided));
+        let decided = match self.rows.get(&row) {
+            Some(now) => now.clone(),
+            None => self.live.get(&row)?,
+        };
+        if let Some(value) = decided {
+            return Ok(Decided::Before(value));
         }
         self.rows.insert(row, Some(Bytes::copy_from_slice(value)));
         Ok(Decided::Now)
@@ -93,54 +108,55 @@ impl<'a> Changes<'a> {
         value: Option<&[u8]>,
         ttl_us: u64,
     ) -> io::Result<Change> {
-        let (stored, refused) = self.see(key, |stored, value| {
-            let seen = stored.visible(self.now_us);
-            (stored, (!holds(condition, seen, value)).then(|| seen.with(value)))
-        })?;
-        if let Some(state) = refused {
-            return Ok(Change::Refused(state));
-        }
-        let version = stored.visible(self.now_us).version + 1;
         let expires_us = (ttl_us > 0).then(|| self.now_us.saturating_add(ttl_us));
-        let head = Head { version, value: value.map(|_| expires_us) };
-        self.store(key, stored.value.flatten(), head, value.unwrap_or_default());
-        Ok(Change::Made(version))
+        let new = self.see(key, |stored| {
+            let seen = stored.head.visible(self.now_us);
+            if !holds(condition, seen, stored)? {
+                return Ok(Err(self.visible(stored)?));
+            }
+            let head = Head { version: seen.version + 1, value: value.map(|_| expires_us) };
+            let new = NewState::after(stored, head, value.unwrap_or_default());
+            Ok(Ok((stored.head.value.flatten(), new)))
+        })?;
+        Ok(match new {
+            Err(state) => Change::Refused(state),
+            Ok((old_expiry, new)) => Change::Made(self.store(key, old_expiry, new)),
+        })
     }
 
-    /// Puts a state in the place of one that would have expired at `old_expiry`.
-    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, head: Head, value: &[u8]) {
+    /// Puts a state in the place of one that would have expired at `old_expiry`. Returns its version.
+    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, new: NewState) -> u64 {
+        let Head { version, value } = new.head();
         if let Some(at_us) = old_expiry {
             self.rows.insert(rows::expiry_row(at_us, key), None);
         }
-        if let Some(at_us) = head.value.flatten() {
+        if let Some(at_us) = value.flatten() {
             self.rows.insert(rows::expiry_row(at_us, key), Some(Bytes::new()));
         }
-        self.rows.insert(rows::state_row(key), Some(head.encode_with(value)));
+        self.states.insert(key.to_vec(), new);
+        version
     }
 
-    fn state(&self, key: &[u8]) -> io::Result<State> {
-        self.see(key, |stored, value| stored.visible(self.now_us).with(value))
+    /// What is to be seen of a key, with its value.
+    fn visible(&self, stored: &Stored<'_>) -> io::Result<State> {
+        stored.with_value(|value| stored.head.visible(self.now_us).with(value))
     }
 
-    /// What `see` makes of what is stored of a key; most changes need little of it, and its value may be large.
-    fn see<T>(&self, key: &[u8], see: impl FnOnce(Head, &[u8]) -> T) -> io::Result<T> {
-        self.with(&rows::state_row(key), |row| rows::decode_state(row).map(|(head, value)| see(head, value)))?
-    }
-
-    fn with<T>(&self, row: &[u8], see: impl FnOnce(Option<&[u8]>) -> T) -> io::Result<T> {
-        match self.rows.get(row) {
-            Some(changed) => Ok(see(changed.as_deref())),
-            None => self.live.with(row, see),
+    /// What `see` makes of what is stored of a key.
+    fn see<T>(&self, key: &[u8], see: impl FnOnce(&Stored<'_>) -> io::Result<T>) -> io::Result<T> {
+        match self.states.get(key) {
+            Some(new) => see(&new.as_stored()),
+            None => self.live.stored(key, see),
         }
     }
 }
 
-/// Whether it does for what is seen of a key, and its value.
-fn holds(condition: Condition<'_>, seen: Head, value: &[u8]) -> bool {
-    match condition {
+/// Whether it does for a key of which this is seen and that stored.
+fn holds(condition: Condition<'_>, seen: Head, stored: &Stored<'_>) -> io::Result<bool> {
+    Ok(match condition {
         Condition::None => true,
         Condition::Version(version) => seen.version == version,
-        Condition::Value(wanted) => seen.value.is_some() && value == wanted,
+        Condition::Value(wanted) => seen.value.is_some() && stored.with_value(|value| value == wanted)?,
         Condition::Absent => seen.value.is_none(),
-    }
+    })
 }

@@ -146,6 +146,9 @@ struct Kv(KvType);
 /// The one key whose values expire.
 const EXPIRING: u8 = 0;
 
+/// A value that the store keeps apart from its key.
+const LARGE: [u8; 5_000] = [b'l'; 5_000];
+
 impl Subject for Kv {
     type Model = Cells;
 
@@ -156,7 +159,7 @@ impl Subject for Kv {
     fn write(&self, number: u8, dice: &mut Dice) -> Bytes {
         let name = format!("k{number}");
         let key = name.as_bytes();
-        let value = dice.pick(&["a", "b", "c"]).as_bytes();
+        let value = dice.pick(&[&b"a"[..], b"b", &LARGE]);
         let condition = match dice.index(5) {
             0 => Condition::Version(dice.index(30) as u64),
             1 => Condition::Value(b"a"),
