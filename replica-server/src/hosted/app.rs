@@ -114,35 +114,19 @@ impl HostedApp {
         }))
     }
 
-    /// Notes that a checkpoint is durable, and removes what was kept for older ones.
+    /// Notes that a checkpoint is durable.
     pub(crate) fn checkpoint_is_durable(&mut self, identity: MutationId) {
         self.durable = identity;
-        framework::remove_others(&self.generation, identity.decree);
     }
 
-    /// Links the newest durable checkpoint into `offer`, out of reach of what the app does next.
+    /// Where the newest durable checkpoint is; it stays there until another one is begun.
     ///
     /// # Errors
-    /// What the app or the file system says; `InvalidData` if the app names files outside of its folder.
-    pub(crate) fn link_checkpoint(&self, offer: &Path) -> io::Result<LinkedCheckpoint> {
+    /// What the app says.
+    pub(crate) fn durable_checkpoint(&self) -> io::Result<DurableCheckpoint> {
         let state = self.app.get_checkpoint()?;
-        let files = offer.join("app");
-        fs::create_dir_all(&files)?;
-        for name in &state.files {
-            check_name(name)?;
-            let to = files.join(name);
-            if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            link(&state.folder.join(name), &to)?;
-        }
-        let framework_file = offer.join("framework");
-        link(&framework::path(&self.generation, state.decree), &framework_file)?;
-        Ok(LinkedCheckpoint {
-            folder: offer.to_owned(),
-            state: LearnState { folder: files, ..state },
-            framework_file,
-        })
+        let framework_file = framework::path(&self.generation, state.decree);
+        Ok(DurableCheckpoint { state, framework_file })
     }
 
     /// Takes over a fetched checkpoint as the state of a new generation's app, durably.
@@ -191,7 +175,7 @@ pub(crate) struct PendingCheckpoint {
 }
 
 impl PendingCheckpoint {
-    /// Makes it durable: first what the framework keeps, then what the app does.
+    /// Makes it durable: first what the framework keeps, then what the app does. What was kept for older ones goes.
     ///
     /// # Errors
     /// What the app or the file system says; the older checkpoint then counts.
@@ -204,14 +188,43 @@ impl PendingCheckpoint {
                 format!("the app was asked for a checkpoint at {} and wrote one at {durable}", self.identity),
             ));
         }
+        framework::remove_others(&self.generation, durable);
         Ok(self.identity)
+    }
+}
+
+/// A checkpoint whose files stay where they are until the app begins another one.
+pub(crate) struct DurableCheckpoint {
+    state: LearnState,
+    framework_file: PathBuf,
+}
+
+impl DurableCheckpoint {
+    /// Links it into a new folder, out of reach of what the app does next.
+    ///
+    /// # Errors
+    /// What the file system says, `NotFound` if the replica's own folder is gone; `InvalidData` if the app names files
+    /// outside of its folder.
+    pub(crate) fn link_into(self, offer: &Path) -> io::Result<LinkedCheckpoint> {
+        fs::create_dir(offer)?;
+        let files = offer.join("app");
+        fs::create_dir(&files)?;
+        for name in &self.state.files {
+            check_name(name)?;
+            let to = files.join(name);
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            link(&self.state.folder.join(name), &to)?;
+        }
+        let framework_file = offer.join("framework");
+        link(&self.framework_file, &framework_file)?;
+        Ok(LinkedCheckpoint { state: LearnState { folder: files, ..self.state }, framework_file })
     }
 }
 
 /// A checkpoint whose files stay as they are.
 pub(crate) struct LinkedCheckpoint {
-    /// Where all of it is.
-    pub(crate) folder: PathBuf,
     /// The app's part.
     pub(crate) state: LearnState,
     /// The framework's part.

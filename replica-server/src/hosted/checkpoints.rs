@@ -1,4 +1,4 @@
-//! Checkpoints of the apps: written one at a time for each app, and offered to learners.
+//! Checkpoints of the apps: written, or offered to learners, one at a time for each app.
 
 use std::io;
 use std::sync::Arc;
@@ -6,9 +6,7 @@ use std::sync::Arc;
 use replica_core::Event;
 use words::{Decree, Gpid, MutationId, Signature};
 
-use super::app::{HostedApp, LinkedCheckpoint};
-use super::folder::ReplicaFolder;
-use super::offers::Offers;
+use super::app::HostedApp;
 use super::{Apps, WorkDone, gone};
 
 impl Apps {
@@ -94,8 +92,7 @@ impl Apps {
         let Some(slot) = self.slots.get_mut(&gpid) else { return };
         if let Err(error) = &result {
             for (signature, _) in slot.offers_wanted.drain(..) {
-                let error = io::Error::new(error.kind(), error.to_string());
-                events.push(Event::CheckpointOffered { gpid, signature, result: Err(error) });
+                events.push(Event::CheckpointOffered { gpid, signature, result: Err(again(error)) });
             }
         }
         if std::mem::take(&mut slot.checkpoint.wanted) {
@@ -104,8 +101,8 @@ impl Apps {
         self.serve_offers(gpid, events);
     }
 
-    /// Links what is durable for those that it is enough for; begins a checkpoint for the others. Not while a
-    /// checkpoint is being written: it may remove the files of the one before.
+    /// Offers what is durable to those that it is enough for; otherwise begins a checkpoint. Not while one is being
+    /// written, which may remove the files of the one before, or offered, which needs those.
     fn serve_offers(&mut self, gpid: Gpid, events: &mut Vec<Event>) {
         let Some(slot) = self.slots.get_mut(&gpid) else { return };
         if slot.checkpoint.running || slot.offers_wanted.is_empty() {
@@ -121,54 +118,75 @@ impl Apps {
             .partition(|&(_, at_least)| durable != Decree::ZERO && at_least <= durable);
         let (waiting, hopeless): (Vec<_>, Vec<_>) =
             wanting.into_iter().partition(|&(_, at_least)| durable < applied && at_least <= applied);
+        let need_another = !waiting.is_empty();
         slot.offers_wanted = waiting;
         for (signature, at_least) in hopeless {
             let error = format!("nothing is applied at {at_least} or further: {applied} is the last");
             let result = Err(io::Error::new(io::ErrorKind::NotFound, error));
             events.push(Event::CheckpointOffered { gpid, signature, result });
         }
-        for (signature, _) in ready {
-            self.offer_durable(gpid, signature, events);
+        if !ready.is_empty() {
+            self.offer_durable(gpid, ready.into_iter().map(|(signature, _)| signature).collect(), events);
         }
-        if self.slots.get(&gpid).is_some_and(|slot| !slot.offers_wanted.is_empty()) {
+        if need_another {
             self.begin_checkpoint(gpid, events);
         }
     }
 
-    /// Links the newest durable checkpoint, and lets a worker make an offer of it.
-    fn offer_durable(&self, gpid: Gpid, signature: Signature, events: &mut Vec<Event>) {
-        let Some((slot, app)) = self.slots.get(&gpid).and_then(|slot| Some((slot, slot.app.as_ref()?)))
-        else {
-            return;
-        };
-        match link_offer(&self.offers, &slot.folder, app) {
-            Ok((number, linked)) => {
+    /// Lets a worker make one offer of the newest durable checkpoint for all of these.
+    fn offer_durable(&mut self, gpid: Gpid, signatures: Vec<Signature>, events: &mut Vec<Event>) {
+        let Some(slot) = self.slots.get_mut(&gpid) else { return };
+        let (generation, folder) = (slot.generation, slot.folder.clone());
+        match slot.app.as_ref().ok_or_else(gone).and_then(HostedApp::durable_checkpoint) {
+            Ok(checkpoint) => {
+                slot.checkpoint.running = true;
                 let offers = Arc::clone(&self.offers);
                 self.workers.use_disk(
-                    move || offers.add(gpid, number, linked).map(|identity| (identity, number)),
-                    move |result| WorkDone::Event(Event::CheckpointOffered { gpid, signature, result }),
+                    move || offers.add(gpid, &folder, checkpoint),
+                    move |result| WorkDone::Offered { gpid, generation, signatures, result },
                 );
             }
-            Err(error) => {
-                tracing::warn!(%gpid, %error, "a checkpoint can't be offered");
-                events.push(Event::CheckpointOffered { gpid, signature, result: Err(error) });
-            }
+            Err(error) => report_offer(gpid, signatures, &Err(error), events),
         }
+    }
+
+    pub(super) fn offered(
+        &mut self,
+        gpid: Gpid,
+        generation: u64,
+        signatures: Vec<Signature>,
+        result: &io::Result<(MutationId, u64)>,
+        events: &mut Vec<Event>,
+    ) {
+        report_offer(gpid, signatures, result, events);
+        let Some(slot) = self.slots.get_mut(&gpid).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        slot.checkpoint.running = false;
+        if slot.checkpoint.wanted {
+            self.begin_checkpoint(gpid, events);
+        }
+        self.serve_offers(gpid, events);
     }
 }
 
-fn link_offer(
-    offers: &Offers,
-    folder: &ReplicaFolder,
-    app: &HostedApp,
-) -> io::Result<(u64, LinkedCheckpoint)> {
-    let number = offers.new_number()?;
-    let offer = folder.offer(number);
-    match app.link_checkpoint(&offer) {
-        Ok(linked) => Ok((number, linked)),
-        Err(error) => {
-            let _ = removal::remove_folder(&offer);
-            Err(error)
-        }
+fn report_offer(
+    gpid: Gpid,
+    signatures: Vec<Signature>,
+    result: &io::Result<(MutationId, u64)>,
+    events: &mut Vec<Event>,
+) {
+    if let Err(error) = result {
+        tracing::warn!(%gpid, %error, "a checkpoint can't be offered");
     }
+    events.extend(signatures.into_iter().map(|signature| Event::CheckpointOffered {
+        gpid,
+        signature,
+        result: result.as_ref().map(|&offer| offer).map_err(again),
+    }));
+}
+
+/// The same error, for another one who waits.
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }

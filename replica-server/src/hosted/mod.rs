@@ -70,6 +70,7 @@ struct Slot {
 /// One checkpoint of an app at a time.
 #[derive(Default)]
 struct Checkpoint {
+    /// A worker writes one, or makes an offer of one.
     running: bool,
     /// The core waits for a `CheckpointDone`.
     wanted: bool,
@@ -83,6 +84,8 @@ pub(crate) enum WorkDone {
     Created { gpid: Gpid, generation: u64, result: io::Result<HostedApp> },
     /// A checkpoint of a generation's app.
     Checkpointed { gpid: Gpid, generation: u64, result: io::Result<MutationId> },
+    /// An offer of a checkpoint, for those who wait for one.
+    Offered { gpid: Gpid, generation: u64, signatures: Vec<Signature>, result: io::Result<(MutationId, u64)> },
     /// A checkpoint of another node, opened in a generation that does not count yet.
     Fetched { gpid: Gpid, signature: Signature, generation: u64, result: io::Result<HostedApp> },
     /// Nobody needs to know.
@@ -192,7 +195,9 @@ impl Apps {
                 if let Some(aside) = folder.set_aside(generation)? {
                     removal::remove_folder(&aside)?;
                 }
-                HostedApp::open(&registry, gpid, &info, &folder.make_generation(generation)?)
+                let app = HostedApp::open(&registry, gpid, &info, &folder.make_generation(generation)?)?;
+                folder.make_current(generation)?;
+                Ok(app)
             },
             move |result| WorkDone::Created { gpid, generation, result },
         );
@@ -247,16 +252,17 @@ impl Apps {
             WorkDone::Tidied => {}
             WorkDone::Created { gpid, generation, result } => {
                 if let Some(slot) = self.slots.get_mut(&gpid).filter(|slot| slot.generation == generation) {
-                    let result = result.and_then(|app| {
-                        slot.folder.make_current(generation)?;
+                    let result = result.map(|app| {
                         slot.host(app, self.history);
-                        Ok(())
                     });
                     events.push(Event::Created { gpid, result });
                 }
             }
             WorkDone::Checkpointed { gpid, generation, result } => {
                 self.checkpoint_done(gpid, generation, result, events);
+            }
+            WorkDone::Offered { gpid, generation, signatures, result } => {
+                self.offered(gpid, generation, signatures, &result, events);
             }
             WorkDone::Fetched { gpid, signature, generation, result } => {
                 let result = result.and_then(|app| self.install(gpid, generation, app, events));

@@ -14,7 +14,8 @@ use prost::Message;
 use proto::pb;
 use words::{Gpid, Life, MutationId, Time};
 
-use super::app::LinkedCheckpoint;
+use super::app::DurableCheckpoint;
+use super::folder::ReplicaFolder;
 use super::framework;
 use crate::clock;
 
@@ -44,12 +45,7 @@ impl Offers {
         Self { offers: DashMap::new(), next: AtomicU64::new(life.0 << 32 | 1) }
     }
 
-    /// A number for another offer.
-    ///
-    /// # Errors
-    /// `QuotaExceeded` if there are too many just now.
-    pub(crate) fn new_number(&self) -> io::Result<u64> {
-        self.withdraw_idle();
+    fn new_number(&self) -> io::Result<u64> {
         if self.offers.len() >= MAX_OFFERS {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
@@ -59,17 +55,27 @@ impl Offers {
         Ok(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes a linked checkpoint ready to be fetched: reads all of it once, for the checksums.
+    /// Links a checkpoint into the replica's folder, and makes it ready to be fetched: reads all of it once, for the
+    /// checksums. Returns the offer's number.
     ///
     /// # Errors
-    /// What the file system says.
-    pub(crate) fn add(&self, gpid: Gpid, number: u64, linked: LinkedCheckpoint) -> io::Result<MutationId> {
+    /// What the file system says; `QuotaExceeded` if there are too many just now.
+    pub(crate) fn add(
+        &self,
+        gpid: Gpid,
+        folder: &ReplicaFolder,
+        checkpoint: DurableCheckpoint,
+    ) -> io::Result<(MutationId, u64)> {
+        let number = self.new_number()?;
+        // Its folder goes with it if what follows fails.
         let mut offer = Offer {
             manifest: pb::CheckpointManifest::default(),
-            folder: linked.folder,
-            paths: linked.state.files.iter().map(|name| linked.state.folder.join(name)).collect(),
+            folder: folder.offer(number),
+            paths: Vec::new(),
             last_used: AtomicU64::new(clock::now().time.0),
         };
+        let linked = checkpoint.link_into(&offer.folder)?;
+        offer.paths = linked.state.files.iter().map(|name| linked.state.folder.join(name)).collect();
         let (checkpoint, sessions) = framework::read(&linked.framework_file)?;
         let mut files = Vec::with_capacity(offer.paths.len());
         for (name, path) in linked.state.files.iter().zip(&offer.paths) {
@@ -88,7 +94,7 @@ impl Offers {
         };
         offer.manifest.crc32c = manifest_checksum(&offer.manifest);
         self.offers.insert((gpid, number), Arc::new(offer));
-        Ok(checkpoint)
+        Ok((checkpoint, number))
     }
 
     /// The offer of that number.
@@ -98,12 +104,17 @@ impl Offers {
         Some(offer)
     }
 
-    /// Withdraws what nobody has fetched from for long.
+    /// Withdraws what nobody has fetched from for long. Takes as long as to remove the files.
     pub(crate) fn withdraw_idle(&self) {
-        let now = clock::now().time;
+        let (now, mut idle) = (clock::now().time, Vec::new());
         self.offers.retain(|_, offer| {
-            now.since(Time(offer.last_used.load(Ordering::Relaxed))) < IDLE_LIMIT
-                || Arc::strong_count(offer) > 1
+            let stays = now.since(Time(offer.last_used.load(Ordering::Relaxed))) < IDLE_LIMIT
+                || Arc::strong_count(offer) > 1;
+            if !stays {
+                // Its files go once nobody waits for the others any more.
+                idle.push(Arc::clone(offer));
+            }
+            stays
         });
     }
 }

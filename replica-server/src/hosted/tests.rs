@@ -220,6 +220,53 @@ async fn an_offer_is_as_new_as_asked_for_and_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_checkpoint_is_begun_while_one_is_offered_and_two_learners_share_an_offer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::with_app(&folder, 5).await;
+    node.checkpoint().await;
+    node.add(6);
+    let mut events = Vec::new();
+    node.apps.offer(GPID, Signature(1), Decree(5), &mut events);
+    // All of these come while the first is being linked.
+    node.apps.checkpoint(GPID, &mut events);
+    for (signature, at_least) in [(2, 5), (3, 6), (4, 6)] {
+        node.apps.offer(GPID, Signature(signature), Decree(at_least), &mut events);
+    }
+    let mut next = async |node: &mut Node| {
+        let done = node.work().await;
+        node.apps.work_done(done, &mut events);
+        let said = events.drain(..).map(|event| match event {
+            Event::CheckpointOffered { signature, result, .. } => (signature.0, result.unwrap()),
+            Event::CheckpointDone { result, .. } => (0, (result.unwrap(), 0)),
+            other => panic!("{other:?}"),
+        });
+        said.collect::<Vec<_>>()
+    };
+    let [(1, first)] = next(&mut node).await[..] else { panic!("the first learner is served first") };
+    assert_eq!(first.0, identity(5));
+    assert_eq!(next(&mut node).await, [(0, (identity(6), 0))], "the checkpoint that was asked for meanwhile");
+    let [(2, second), (3, third), (4, fourth)] = next(&mut node).await[..] else { panic!("three at once") };
+    assert!(second == third && third == fourth && second.0 == identity(6) && second.1 != first.1);
+    assert!(node.offers.get(GPID, first.1).is_some() && node.offers.get(GPID, second.1).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_t_be_offered_leaves_nothing_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::with_app(&folder, 5).await;
+    node.checkpoint().await;
+    std::fs::remove_file(framework::path(&folder.path().join("replicas/1.0/gen.1"), Decree(5))).unwrap();
+    let mut events = Vec::new();
+    node.apps.offer(GPID, SIGNATURE, Decree(5), &mut events);
+    let failed = node.event().await;
+    assert!(matches!(failed, Event::CheckpointOffered { result: Err(_), .. }), "{failed:?}");
+    let left = std::fs::read_dir(folder.path().join("replicas/1.0")).unwrap().count();
+    assert_eq!(left, 2, "CURRENT and one generation");
+    node.add(6);
+    assert_eq!(node.offer(6).await.0, identity(6), "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_learned_checkpoint_takes_the_place_of_the_app_wherever_it_stops() {
     let (teacher_folder, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut teacher = Node::with_app(&teacher_folder, 9).await;
