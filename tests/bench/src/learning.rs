@@ -1,7 +1,9 @@
 //! How fast a server that has lost its data gets it back, beside what the disk does with plain copying.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,8 @@ use tests::REPLICAS;
 use tokio::runtime::Runtime;
 
 use crate::holdfast::{Holdfast, Type, patience};
-use crate::load;
+use crate::load::{self, Watched};
+use crate::machine;
 use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
 
@@ -22,6 +25,9 @@ const AT_ONCE: &str = "meta_server.replica_assign_delay_ms_for_dropouts=100";
 /// What plain copying syncs at once: as a learner does.
 const SYNCED: u64 = 4 << 20;
 
+/// Writes by which the load shows that it is under way.
+const STEADY: u64 = 2_000;
+
 /// What was seen.
 pub(crate) struct Learned {
     /// All that the server had to fetch.
@@ -30,58 +36,89 @@ pub(crate) struct Learned {
     pub(crate) took: Duration,
     /// Copying the same files on the same disk, synced as often.
     pub(crate) copied_in: Duration,
+    /// What clients saw that wrote meanwhile, if there were any.
+    pub(crate) meanwhile: Option<Meanwhile>,
 }
 
-/// Fills a cluster with about that much, takes one server's data away and waits until it is back.
+/// What clients saw.
+pub(crate) struct Meanwhile {
+    pub(crate) writes_per_s: f64,
+    pub(crate) failed: u64,
+    pub(crate) slowest: Duration,
+    /// The slowest sync of who had nothing to do with it.
+    pub(crate) slowest_sync: Duration,
+}
+
+/// Fills a cluster with about that much, takes one server's data away and waits until it is back; with clients that
+/// write on, or with nothing else to do.
 ///
 /// # Panics
 /// If it is not within [`patience`].
-pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Learned {
+pub(crate) fn measure(mib: u64, write_on: bool, runtime: &Runtime) -> Learned {
     let server = REPLICAS[0];
     let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &[AT_ONCE]));
     let values = usize::try_from(mib << 20).expect("it fits") / BYTES;
     let mut value = vec![0; BYTES];
     rand::rng().fill_bytes(&mut value);
-    runtime.block_on(async {
-        load::fill(system.clients(CLIENTS).await, values, &Bytes::from(value)).await;
-    });
+    let value = Bytes::from(value);
+    let clients = runtime.block_on(async { load::fill(system.clients(CLIENTS).await, values, &value).await });
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
     cluster.processes.kill(server);
     let data = cluster.processes.data(server);
     fs::remove_dir_all(&data).expect("a folder");
-    let began = Instant::now();
-    cluster.processes.restart(server);
-    cluster.wait_until_whole(patience(mib));
-    let took = began.elapsed();
-    let files = files(&data.join("replicas")).expect("a folder that can be read");
-    let (bytes, copied_in) = copy(&files).expect("a disk that can be written");
+    let mut learn = || {
+        let began = Instant::now();
+        cluster.processes.restart(server);
+        cluster.wait_until_whole(patience(mib));
+        began.elapsed()
+    };
+    let (took, meanwhile) = if write_on {
+        let watched = runtime.block_on(async { Watched::start(clients, values, &value) });
+        let (took, meanwhile) = watch(&watched, learn);
+        (took, Some(meanwhile))
+    } else {
+        (learn(), None)
+    };
+    let mut found = BTreeMap::new();
+    find_files(&data.join("replicas"), &mut found).expect("a folder that can be read");
+    let (bytes, copied_in) = copy(found.values()).expect("a disk that can be written");
     eprintln!(
         "learned {} MiB in {:.1} s, copied in {:.1} s",
         bytes >> 20,
         took.as_secs_f64(),
         copied_in.as_secs_f64()
     );
-    Learned { mib: bytes >> 20, took, copied_in }
+    Learned { mib: bytes >> 20, took, copied_in, meanwhile }
 }
 
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+fn watch(watched: &Watched, learn: impl FnOnce() -> Duration) -> (Duration, Meanwhile) {
+    watched.wait_for(STEADY);
+    let (before, _) = (watched.done(), watched.take_slowest());
+    let (took, slowest_sync) = machine::with_slowest_sync(learn);
+    let (slowest, done) = (watched.take_slowest(), watched.done() - before);
+    watched.stop();
+    let writes_per_s = done as f64 / took.as_secs_f64();
+    (took, Meanwhile { writes_per_s, failed: watched.failed(), slowest, slowest_sync })
+}
+
+/// Files by their inodes: a checkpoint has links to those that the app works on.
+fn find_files(folder: &Path, found: &mut BTreeMap<u64, PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            found.extend(files(&entry.path())?);
+            find_files(&entry.path(), found)?;
         } else {
-            found.push(entry.path());
+            found.insert(entry.ino(), entry.path());
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// How many bytes, and how long it took.
-fn copy(files: &[PathBuf]) -> io::Result<(u64, Duration)> {
+fn copy<'a>(files: impl Iterator<Item = &'a PathBuf>) -> io::Result<(u64, Duration)> {
     let folder = tempfile::tempdir()?;
     let (began, mut bytes) = (Instant::now(), 0);
-    for (index, file) in files.iter().enumerate() {
+    for (index, file) in files.enumerate() {
         // What goes away meanwhile is not there to be copied.
         let Ok(mut from) = File::open(file) else { continue };
         let mut to = File::create(folder.path().join(index.to_string()))?;

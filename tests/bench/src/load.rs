@@ -140,24 +140,30 @@ impl Seen {
 /// A load that goes on until it is told to end, and notes when something succeeded.
 pub(crate) struct Watched {
     began: Instant,
+    keys: usize,
     stop: AtomicBool,
     /// When a write last succeeded, and the longest time without since it was last asked, in microseconds.
     last_us: AtomicU64,
     longest_gap_us: AtomicU64,
+    /// How long the slowest write took since it was last asked, in microseconds.
+    slowest_us: AtomicU64,
     done: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Watched {
-    /// Starts these clients, which write.
-    pub(crate) fn start(clients: Vec<Client>, bytes: usize) -> Arc<Self> {
+    /// Starts these clients, which write such a value to one of so many keys.
+    pub(crate) fn start(clients: Vec<Client>, keys: usize, value: &Bytes) -> Arc<Self> {
         let watched = Arc::new(Self {
             began: Instant::now(),
+            keys,
             stop: AtomicBool::new(false),
             last_us: AtomicU64::new(0),
             longest_gap_us: AtomicU64::new(0),
+            slowest_us: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         });
-        let value = Bytes::from(vec![0x5a; bytes]);
         for client in clients {
             tokio::spawn(Arc::clone(&watched).write_on(client, value.clone()));
         }
@@ -166,19 +172,46 @@ impl Watched {
 
     async fn write_on(self: Arc<Self>, mut client: Client, value: Bytes) {
         while !self.stop.load(Ordering::Relaxed) {
-            let key = rand::rng().random_range(0..KEYS);
-            if client.write_or_go_on(key, &value).await.is_ok() {
-                let now = self.now_us();
-                let last = self.last_us.fetch_max(now, Ordering::Relaxed);
-                self.longest_gap_us.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
-                self.done.fetch_add(1, Ordering::Relaxed);
+            let key = rand::rng().random_range(0..self.keys);
+            let began = self.now_us();
+            let result = client.write_or_go_on(key, &value).await;
+            let now = self.now_us();
+            self.slowest_us.fetch_max(now - began, Ordering::Relaxed);
+            if result.is_err() {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                continue;
             }
+            let last = self.last_us.fetch_max(now, Ordering::Relaxed);
+            self.longest_gap_us.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
+            self.done.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Waits until so many more writes have succeeded.
+    ///
+    /// # Panics
+    /// If they don't within a minute.
+    pub(crate) fn wait_for(&self, writes: u64) {
+        let before = self.done();
+        tests::wait_for("writes", || {
+            let done = self.done() - before;
+            if done >= writes { Ok(()) } else { Err(format!("{done} were done")) }
+        });
     }
 
     /// Writes that succeeded.
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// Writes that did not.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// How long the slowest write took that ended since this was last called.
+    pub(crate) fn take_slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest_us.swap(0, Ordering::Relaxed))
     }
 
     /// The longest time without a success since this was last called.

@@ -75,8 +75,8 @@ struct Plan {
     /// MiB of log, ahead of all checkpoints, that a server is started again with; without a value none
     #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [1024, 2048, 10240])]
     restarts: Vec<u64>,
-    /// MiB of values that a server which lost its data learns; without a value none
-    #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [1024])]
+    /// MiB of values that a server which lost its data learns, alone and with clients that write; without a value none
+    #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [2048])]
     learning: Vec<u64>,
     /// Clusters of these shapes are compared, each SERVERS:PARTITIONS:REPLICAS; without a value none
     #[arg(long, value_name = "SHAPE", value_delimiter = ',', num_args = 0.., default_values_t = shapes())]
@@ -150,8 +150,10 @@ fn measure(plan: &Plan, runtime: &Runtime, write: impl Fn(&Page) -> io::Result<(
     }
     if page.kinds.contains(&Kind::Kv) {
         for &mib in &plan.learning {
-            page.learning.push(learning::measure(mib, runtime));
-            write(&page)?;
+            for write_on in [false, true] {
+                page.learning.push(learning::measure(mib, write_on, runtime));
+                write(&page)?;
+            }
         }
         for &mib in &plan.restarts {
             page.restarts.push(restart::measure(mib, runtime));

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tests::REPLICAS;
 use tokio::runtime::Runtime;
 
 use crate::holdfast::{Holdfast, Type, patience};
-use crate::load::Watched;
+use crate::load::{KEYS, Watched};
 use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
 
@@ -38,7 +39,8 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     let clients = runtime.block_on(system.clients(CLIENTS));
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
     let log = cluster.processes.data(server).join("log");
-    let watched = runtime.block_on(async { Watched::start(clients, BYTES) });
+    let value = Bytes::from(vec![0x5a; BYTES]);
+    let watched = runtime.block_on(async { Watched::start(clients, KEYS, &value) });
     while mib_in(&log) < mib {
         std::thread::sleep(Duration::from_millis(100));
     }
