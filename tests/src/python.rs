@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::process::programs;
 use crate::requirement::is_there;
@@ -20,24 +21,33 @@ pub fn python_programs() -> PathBuf {
 /// If something is missing where nothing may be skipped.
 #[must_use]
 pub fn python(test: &str) -> Option<PathBuf> {
+    // Tests run beside each other, and the first one makes it for all.
+    static INTERPRETER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let interpreter = INTERPRETER.get_or_init(make).clone();
+    let missing = "python3 with venv, and a network for its packages";
+    let is_met = is_there(test, "a client in Python", missing, interpreter.is_some());
+    interpreter.filter(|_| is_met)
+}
+
+fn make() -> Option<PathBuf> {
     let requirements = python_programs().join("requirements.txt");
     let wanted = fs::read_to_string(&requirements).expect("the requirements");
     let folder = programs().join("python");
     let interpreter = folder.join("bin/python");
     let note = folder.join("installed");
-    let has_all = || fs::read_to_string(&note).is_ok_and(|installed| installed == wanted);
-    if !has_all() {
-        let mut make = Command::new("python3");
-        make.args(["-m", "venv"]).arg(&folder);
-        let mut install = Command::new(&interpreter);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-        install.arg(&requirements);
-        if succeeds(make) && succeeds(install) {
-            fs::write(&note, &wanted).expect("the target folder can be written");
-        }
+    if fs::read_to_string(&note).is_ok_and(|installed| installed == wanted) {
+        return Some(interpreter);
     }
-    let missing = "python3 with venv, and a network for its packages";
-    is_there(test, "a client in Python", missing, has_all()).then_some(interpreter)
+    let mut environment = Command::new("python3");
+    environment.args(["-m", "venv"]).arg(&folder);
+    let mut install = Command::new(&interpreter);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    install.arg(&requirements);
+    if !succeeds(environment) || !succeeds(install) {
+        return None;
+    }
+    fs::write(&note, &wanted).expect("the target folder can be written");
+    Some(interpreter)
 }
 
 fn succeeds(mut command: Command) -> bool {
