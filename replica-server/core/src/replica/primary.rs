@@ -232,7 +232,8 @@ impl Replica {
             step.settings.resend,
         );
         if let Some(teaching) = primary.learners.get_mut(&from) {
-            teaching.progressed(step.now.time, self.list.last_committed(), step.settings);
+            let bytes_above = |decree| self.list.bytes_above(decree);
+            teaching.progressed(step.now.time, self.list.last_committed(), bytes_above, step.settings);
         }
         if primary.proposal.is_none() {
             primary.suspects.remove(&from); // it is there after all

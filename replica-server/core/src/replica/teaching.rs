@@ -95,15 +95,26 @@ impl Teaching {
             if progress.acked > Decree::ZERO && progress.acked >= committed)
     }
 
-    /// It acknowledged. Commits wait for it from when it is near, or when all is on its way to it for so long that
-    /// it is not coming nearer, for as long as it does not get stuck.
-    pub(super) fn progressed(&mut self, now: Time, committed: Decree, settings: &Settings) {
+    /// It acknowledged; `bytes_above` says how many bytes there are above a decree. Commits wait for it from when it is
+    /// near, or when all is on its way to it for so long that it is not coming nearer, for as long as it does not get
+    /// stuck. Near in bytes too: what it lacks is what commits wait for, and a hundred large mutations take long.
+    pub(super) fn progressed(
+        &mut self,
+        now: Time,
+        committed: Decree,
+        bytes_above: impl FnOnce(Decree) -> usize,
+        settings: &Settings,
+    ) {
         self.progress_at = now;
         let Phase::Streaming(progress) = &self.phase else { return };
+        if self.waited_from.is_some() {
+            return;
+        }
         let distance = settings.window.max(settings.resend_batch) as u64;
-        let near = progress.acked.0.saturating_add(distance) >= committed.0;
+        let near = progress.acked.0.saturating_add(distance) >= committed.0
+            && bytes_above(progress.acked) <= settings.batch_bytes;
         let level = progress.level_since.is_some_and(|since| since + settings.prepare_timeout <= now);
-        if self.waited_from.is_none() && progress.acked > Decree::ZERO && (near || level) {
+        if progress.acked > Decree::ZERO && (near || level) {
             self.waited_from = Some(WaitedFrom { acked: progress.acked, committed });
         }
     }
@@ -380,15 +391,18 @@ mod tests {
             progress_at: now,
             waited_from: None,
         };
+        let each = settings.batch_bytes / 100;
         let mut acknowledge = |acked, committed| {
             teaching.streaming().expect("it gets prepares").acked = Decree(acked);
-            teaching.progressed(now, Decree(committed), &settings);
+            let bytes_above = |decree: Decree| each * (201_usize.saturating_sub(decree.0 as usize));
+            teaching.progressed(now, Decree(committed), bytes_above, &settings);
             teaching.holds_commits_at(Decree(committed)).map(|decree| decree.0)
         };
         assert_eq!(acknowledge(60, 200), None, "far behind");
-        assert_eq!(acknowledge(100, 200), Some(200));
-        assert_eq!(acknowledge(140, 200), Some(220));
-        assert_eq!(acknowledge(240, 220), Some(270));
+        assert_eq!(acknowledge(100, 200), None, "far behind in bytes");
+        assert_eq!(acknowledge(101, 200), Some(200));
+        assert_eq!(acknowledge(141, 200), Some(220));
+        assert_eq!(acknowledge(241, 220), Some(270));
         assert_eq!(acknowledge(300, 270), Some(300), "it has all");
         assert_eq!(acknowledge(310, 300), Some(310), "they wait for it");
     }
