@@ -159,7 +159,7 @@ impl KvApp {
             }
             seen += 1;
             let stored = Stored::in_row(&self.live, key, Some(value))?;
-            let State { version, value } = stored.with_value(|value| self.visible(&stored).with(value))?;
+            let State { version, value } = stored.visible(self.position.now_us)?;
             if let Some(value) = value {
                 bytes += key.len() + value.bytes.len();
                 page.entries.push(ScanEntry { key: Bytes::copy_from_slice(key), version, value });
@@ -295,4 +295,4 @@ fn rejected(code: u32, message: &str) -> Rejection {
 
 #[cfg(test)]
 #[path = "app_tests.rs"]
-mod tests;
+pub(crate) mod tests;

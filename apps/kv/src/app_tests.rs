@@ -9,7 +9,7 @@ use super::*;
 use crate::answer::{Change, Decided};
 use crate::request::{Condition, TOO_LONG, Write};
 
-fn open(folder: &Path) -> io::Result<Box<dyn ReplicatedApp>> {
+pub(crate) fn open(folder: &Path) -> io::Result<Box<dyn ReplicatedApp>> {
     KvType::default().open(&OpenContext { gpid: Gpid::new(1, 0), app: &AppInfo::default(), folder })
 }
 
@@ -23,7 +23,7 @@ fn apply_at(
     app.apply(&Batch { decree: Decree(decree), timestamp_us, requests: &requests })
 }
 
-fn apply(app: &mut dyn ReplicatedApp, decree: u64, writes: &[Write<'_>]) -> Vec<AppAnswer> {
+pub(crate) fn apply(app: &mut dyn ReplicatedApp, decree: u64, writes: &[Write<'_>]) -> Vec<AppAnswer> {
     apply_at(app, decree, decree, writes)
 }
 
@@ -37,7 +37,7 @@ fn get(app: &dyn ReplicatedApp, key: &str) -> (u64, Option<String>) {
     (state.version, state.value.map(|value| String::from_utf8(value.bytes.to_vec()).unwrap()))
 }
 
-fn change(answer: &AppAnswer) -> Change {
+pub(crate) fn change(answer: &AppAnswer) -> Change {
     Change::decode(answer.as_ref().unwrap()).unwrap()
 }
 
@@ -62,7 +62,7 @@ fn tables(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Where large values are.
-fn blobs(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn blobs(folder: &Path) -> Vec<PathBuf> {
     files(folder, "blob")
 }
 
@@ -343,7 +343,7 @@ fn stored() -> (tempfile::TempDir, PathBuf) {
     (folder, checkpoint)
 }
 
-fn flip(file: &Path, position: usize) {
+pub(crate) fn flip(file: &Path, position: usize) {
     let mut bytes = fs::read(file).unwrap();
     bytes[position] ^= 0x10;
     // Not in place: its links are other files then.

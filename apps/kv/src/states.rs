@@ -6,7 +6,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::answer::{Head, expires};
+use crate::answer::{Head, State, expires};
 use crate::fields::{Reader, Writer};
 use crate::live::{Live, Rows, invalid};
 use crate::rows;
@@ -68,6 +68,15 @@ impl<'a> Stored<'a> {
                 row.map(see).ok_or_else(|| invalid("a large value is not where it should be".into()))
             })?,
         }
+    }
+
+    /// The whole state, as it is to be seen at a time. A value that has expired is not looked at.
+    pub(crate) fn visible(&self, now_us: u64) -> io::Result<State> {
+        let seen = self.head.visible(now_us);
+        if seen.value.is_none() {
+            return Ok(seen.with(&[]));
+        }
+        self.with_value(|value| seen.with(value))
     }
 }
 

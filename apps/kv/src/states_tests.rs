@@ -2,27 +2,25 @@
 
 use std::io;
 
-use replicated_app::{AppAnswer, AppInfo, AppType, Batch, Decree, Gpid, OpenContext, ReplicatedApp};
+use replicated_app::{Decree, ReplicatedApp};
 use tempfile::TempDir;
 
 use super::*;
-use crate::answer::{Change, State, Value};
+use crate::Page;
+use crate::answer::{Change, Value};
+use crate::app::tests as store;
 use crate::request::{Condition, Read, Write};
 use crate::rows::Position;
-use crate::{KvType, Page};
 
 const LARGE: [u8; LARGE_VALUE_BYTES] = [b'l'; LARGE_VALUE_BYTES];
 const SMALL: [u8; LARGE_VALUE_BYTES - 1] = [b's'; LARGE_VALUE_BYTES - 1];
 
 fn open(folder: &TempDir) -> Box<dyn ReplicatedApp> {
-    let context = OpenContext { gpid: Gpid::new(1, 0), app: &AppInfo::default(), folder: folder.path() };
-    KvType::default().open(&context).unwrap()
+    store::open(folder.path()).unwrap()
 }
 
 fn apply(app: &mut dyn ReplicatedApp, decree: u64, writes: &[Write<'_>]) -> Vec<Change> {
-    let requests: Vec<Bytes> = writes.iter().map(Write::encode).collect();
-    let answers = app.apply(&Batch { decree: Decree(decree), timestamp_us: decree, requests: &requests });
-    answers.iter().map(|answer: &AppAnswer| Change::decode(answer.as_ref().unwrap()).unwrap()).collect()
+    store::apply(app, decree, writes).iter().map(store::change).collect()
 }
 
 fn put<'a>(value: &'a [u8], condition: Condition<'a>, ttl_us: u64) -> Write<'a> {
@@ -112,13 +110,8 @@ fn a_change_reads_no_large_value() {
     apply(&mut *app, 1, &[put(&LARGE, Condition::None, 0)]);
     app.sync_checkpoint().unwrap();
     drop(app);
-    let files = std::fs::read_dir(folder.path().join("checkpoint.1")).unwrap();
-    let mut files = files.map(|entry| entry.unwrap().path());
-    let blob = files.find(|file| file.extension().is_some_and(|found| found == "blob")).unwrap();
-    let mut bytes = std::fs::read(&blob).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&blob, bytes).unwrap();
+    let blob = store::blobs(&folder.path().join("checkpoint.1")).remove(0);
+    store::flip(&blob, std::fs::metadata(&blob).unwrap().len() as usize / 2);
 
     let mut app = open(&folder);
     let changes = apply(&mut *app, 2, &[put(b"a", Condition::Version(1), 0)]);

@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use replicated_app::AppAnswer;
 
-use crate::answer::{Change, Decided, Head, State};
+use crate::answer::{Change, Decided, Head};
 use crate::fields::Writer;
 use crate::live::{Live, Rows};
 use crate::request::{Condition, Write};
@@ -80,7 +80,7 @@ impl<'a> Changes<'a> {
     }
 
     fn set_ttl(&mut self, key: &[u8], ttl_us: u64) -> io::Result<Change> {
-        let state = self.see(key, |stored| self.visible(stored))?;
+        let state = self.see(key, |stored| stored.visible(self.now_us))?;
         match &state.value {
             None => Ok(Change::Refused(state)),
             Some(value) => self.change(key, Condition::None, Some(&value.bytes), ttl_us),
@@ -112,7 +112,7 @@ impl<'a> Changes<'a> {
         let new = self.see(key, |stored| {
             let seen = stored.head.visible(self.now_us);
             if !holds(condition, seen, stored)? {
-                return Ok(Err(self.visible(stored)?));
+                return Ok(Err(stored.visible(self.now_us)?));
             }
             let head = Head { version: seen.version + 1, value: value.map(|_| expires_us) };
             let new = NewState::after(stored, head, value.unwrap_or_default());
@@ -135,11 +135,6 @@ impl<'a> Changes<'a> {
         }
         self.states.insert(key.to_vec(), new);
         version
-    }
-
-    /// What is to be seen of a key, with its value.
-    fn visible(&self, stored: &Stored<'_>) -> io::Result<State> {
-        stored.with_value(|value| stored.head.visible(self.now_us).with(value))
     }
 
     /// What `see` makes of what is stored of a key.
