@@ -116,6 +116,20 @@ impl PrepareList {
         self.entries.iter().rev().take(count).map(Entry::size).sum()
     }
 
+    /// The last decree of a batch that begins after `after`: of at most so many mutations and bytes, and of one
+    /// mutation at least, if there is any.
+    pub(crate) fn batch_after(&self, after: Decree, mutations: usize, bytes: usize) -> Decree {
+        let gone = usize::try_from(after.0.saturating_sub(self.floor.0)).unwrap_or(usize::MAX);
+        let mut size = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = size == 0;
+            size += entry.size();
+            is_first || size <= bytes
+        };
+        let last = self.entries.iter().skip(gone).take(mutations).take_while(fits).last();
+        last.map_or(after, |entry| entry.mutation.id.decree)
+    }
+
     /// The identity of a decree, if the list knows it.
     pub(crate) fn identity_at(&self, decree: Decree) -> Option<MutationId> {
         if decree == self.floor {

@@ -224,13 +224,7 @@ impl Replica {
         }
         // Its first one in this ballot: by now it takes this node for the primary, and will grant a lease.
         self.heartbeat_due |= progress.acked == Decree::ZERO && progress.lease_until <= step.now.time;
-        progress.on_ack(
-            step.now.time,
-            ack.confirmed,
-            last_prepared,
-            step.settings.resend_batch,
-            step.settings.resend,
-        );
+        progress.on_ack(step.now.time, ack.confirmed, &self.list, step.settings);
         if let Some(teaching) = primary.learners.get_mut(&from) {
             let bytes_above = |decree| self.list.bytes_above(decree);
             teaching.progressed(step.now.time, self.list.last_committed(), bytes_above, step.settings);
@@ -257,22 +251,20 @@ impl Replica {
         if refused.ballot < self.ballot || primary.learning_of(from) != refused.learning {
             return; // it has not heard of this ballot, or learning; re-sends tell it
         }
-        let (last_prepared, batch) = (self.list.last_prepared(), step.settings.resend_batch);
         let Some(progress) = primary.progress_mut(from) else { return };
         if !progress.listens_to_refusal(step.now.time) {
             return;
         }
         // Only a hint: what it acknowledged stays acknowledged, and this acknowledges nothing (§3.2).
-        progress.rewind(refused.confirmed, last_prepared, batch);
+        progress.rewind(refused.confirmed, &self.list, step.settings);
         self.pump(step, from);
     }
 
     /// The life of a node became known: what was meant for it could not be addressed, or is lost.
     pub(crate) fn on_peer_met(&mut self, step: &mut Step<'_>, node: NodeId) {
-        let (last_prepared, batch) = (self.list.last_prepared(), step.settings.resend_batch);
         let Role::Primary(primary) = &mut self.role else { return self.ask_again(step, node) };
         if let Some(progress) = primary.progress_mut(node) {
-            progress.restart(last_prepared, batch);
+            progress.restart(&self.list, step.settings);
             self.pump(step, node);
         }
         self.teach_anew(step, node);
@@ -368,7 +360,6 @@ impl Replica {
 
     fn retry_prepares(&mut self, step: &mut Step<'_>) {
         let (now, settings) = (step.now.time, step.settings);
-        let last_prepared = self.list.last_prepared();
         // Then nobody is blamed: this log could not take the ballot without that member either, and until it does
         // there would be no more reads (§7.6).
         let own_log_waits = self.log_waits_for(now, settings.prepare_timeout / 2);
@@ -390,7 +381,7 @@ impl Replica {
                     self.start_teaching(step, node);
                 }
             } else if let Some(from) = progress.retry_from(now) {
-                progress.rewind(from, last_prepared, settings.resend_batch);
+                progress.rewind(from, &self.list, settings);
                 self.pump(step, node);
             }
         }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use words::{Decree, Time};
 
-/// A batch of re-sends grows to this power of two at most; all of it is in the prepare list, which is bounded.
-const MAX_ROUNDS: u32 = 6;
+use crate::Settings;
+use crate::prepare_list::PrepareList;
+
+/// A batch of re-sends grows by this power of two at most; all of it is in the prepare list, which is bounded.
+const MAX_DOUBLINGS: u32 = 6;
 
 /// A secondary's, or a streaming learner's, progress in the present ballot.
 ///
@@ -19,19 +22,36 @@ pub(crate) struct Progress {
     pub(crate) sent: Decree,
     /// Where re-sends begin when nothing better is known: known to be there.
     base: Decree,
-    /// The end of the batch of re-sends under way; `None`: streaming.
-    limit: Option<Decree>,
+    /// The batch of re-sends under way; `None`: streaming.
+    batch: Option<Batch>,
     /// Since when all that is prepared has been sent, as it was made.
     pub(crate) level_since: Option<Time>,
-    /// Batches that were acknowledged one after the other. Each is twice as large as the one before: what is
-    /// caught up in a round trip must outgrow what is written in one (§6.3).
-    rounds: u32,
+    /// How often the size of a batch of re-sends was doubled.
+    doublings: u32,
     /// When to send again what was not acknowledged; means something while `acked < sent`.
     retry_at: Time,
     /// Since when something is sent that is not acknowledged, without any progress.
     pub(crate) stuck_since: Option<Time>,
     /// The peer's lease covers the partition until then (§5.2).
     pub(crate) lease_until: Time,
+}
+
+/// A batch of re-sends: what follows `after`, up to `end`.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    after: Decree,
+    end: Decree,
+    /// The last decree prepared when it was sent.
+    prepared: Decree,
+}
+
+impl Batch {
+    /// What is caught up in a round trip must outgrow what is written in one (§6.3): by as much again. A batch that
+    /// is larger than it has to be only keeps the peer's log busy, and what all other partitions wait for there.
+    fn is_too_small(&self, last_prepared: Decree) -> bool {
+        let written = last_prepared.0.saturating_sub(self.prepared.0);
+        written.saturating_mul(2) > self.end.0 - self.after.0
+    }
 }
 
 impl Progress {
@@ -41,9 +61,9 @@ impl Progress {
             acked: Decree::ZERO,
             sent: base,
             base,
-            limit: None,
+            batch: None,
             level_since: None,
-            rounds: 0,
+            doublings: 0,
             retry_at: Time::NEVER,
             stuck_since: None,
             lease_until: Time::default(),
@@ -59,27 +79,35 @@ impl Progress {
 
     /// Goes back to re-send from the decree after `from`; the last one in any case, if it is not acknowledged: what a
     /// refusal says is there counts for nothing, and the acknowledgement of it may have been lost.
-    pub(crate) fn rewind(&mut self, from: Decree, last_prepared: Decree, batch: usize) {
+    pub(crate) fn rewind(&mut self, from: Decree, list: &PrepareList, settings: &Settings) {
+        let last_prepared = list.last_prepared();
         let all = self.known() == last_prepared;
         let before_last = if all { last_prepared } else { last_prepared.previous() };
         self.sent = from.max(self.acked).min(before_last);
         self.base = self.sent;
         self.level_since = None;
-        self.rounds = 0;
-        let end = Decree(self.sent.0.saturating_add(batch as u64)).min(last_prepared);
-        self.limit = (end > self.sent).then_some(end);
+        self.doublings = 0;
+        self.batch = self.next_batch(self.sent, list, settings);
+    }
+
+    /// The batch of re-sends that begins after a decree, if there is anything.
+    fn next_batch(&self, after: Decree, list: &PrepareList, settings: &Settings) -> Option<Batch> {
+        let (mutations, bytes) =
+            (settings.resend_batch << self.doublings, settings.batch_bytes << self.doublings);
+        let end = list.batch_after(after, mutations, bytes);
+        (end > after).then_some(Batch { after, end, prepared: list.last_prepared() })
     }
 
     /// Sends again all that is not acknowledged.
-    pub(crate) fn restart(&mut self, last_prepared: Decree, batch: usize) {
+    pub(crate) fn restart(&mut self, list: &PrepareList, settings: &Settings) {
         if self.is_outstanding() {
-            self.rewind(self.base, last_prepared, batch);
+            self.rewind(self.base, list, settings);
         }
     }
 
     /// Whether a refusal should be listened to: not while a batch of re-sends is under way.
     pub(crate) fn listens_to_refusal(&self, now: Time) -> bool {
-        self.limit.is_none() || self.retry_at <= now
+        self.batch.is_none() || self.retry_at <= now
     }
 
     /// The decrees to send now.
@@ -89,7 +117,7 @@ impl Progress {
         last_prepared: Decree,
         resend: Duration,
     ) -> std::ops::RangeInclusive<u64> {
-        let upto = self.limit.unwrap_or(last_prepared);
+        let upto = self.batch.map_or(last_prepared, |batch| batch.end);
         let range = self.sent.0 + 1..=upto.0;
         if !range.is_empty() {
             self.sent = upto;
@@ -100,33 +128,27 @@ impl Progress {
     }
 
     /// The peer acknowledged up to `confirmed`.
-    pub(crate) fn on_ack(
-        &mut self,
-        now: Time,
-        confirmed: Decree,
-        last_prepared: Decree,
-        batch: usize,
-        resend: Duration,
-    ) {
+    pub(crate) fn on_ack(&mut self, now: Time, confirmed: Decree, list: &PrepareList, settings: &Settings) {
         if confirmed > self.acked {
             self.acked = confirmed;
-            self.retry_at = now + resend;
+            self.retry_at = now + settings.resend;
             self.stuck_since = Some(now);
         }
         if !self.is_outstanding() {
             self.stuck_since = None;
         }
-        if self.limit.is_none() {
+        let Some(batch) = self.batch else {
             self.level_since.get_or_insert(now);
-        }
-        if let Some(limit) = self.limit
-            && self.acked >= limit
-        {
+            return;
+        };
+        if self.acked >= batch.end {
             self.sent = self.sent.max(self.acked);
-            self.rounds = (self.rounds + 1).min(MAX_ROUNDS);
-            let next = Decree(limit.0.saturating_add((batch as u64) << self.rounds)).min(last_prepared);
+            if batch.is_too_small(list.last_prepared()) {
+                self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+            }
             // A batch that reaches the end ends the re-sending: from here on prepares are streamed.
-            self.limit = (next < last_prepared).then_some(next.max(limit));
+            let next = self.next_batch(self.sent, list, settings);
+            self.batch = next.filter(|next| next.end < list.last_prepared());
         }
     }
 
@@ -159,13 +181,35 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use words::{Ballot, Mutation, MutationId};
+
     use super::*;
 
-    const RESEND: Duration = Duration::from_millis(200);
     const T0: Time = Time(1000);
 
+    fn settings() -> Settings {
+        Settings { resend_batch: 4, ..Settings::default() }
+    }
+
+    /// A list of mutations that are 64 bytes each.
+    fn list(last_prepared: u64) -> PrepareList {
+        let mut list = PrepareList::default();
+        for decree in 1..=last_prepared {
+            let id = MutationId { ballot: Ballot(1), decree: Decree(decree) };
+            let mutation = Mutation { id, timestamp_us: 0, writes: Vec::new() };
+            list.offer(&Arc::new(mutation), Ballot(1), None);
+        }
+        list
+    }
+
     fn collect(progress: &mut Progress, last_prepared: u64) -> Vec<u64> {
-        progress.next(T0, Decree(last_prepared), RESEND).collect()
+        progress.next(T0, Decree(last_prepared), settings().resend).collect()
+    }
+
+    fn acknowledge(progress: &mut Progress, confirmed: u64, last_prepared: u64) {
+        progress.on_ack(T0, Decree(confirmed), &list(last_prepared), &settings());
     }
 
     #[test]
@@ -179,39 +223,67 @@ mod tests {
     #[test]
     fn goes_back_in_batches_and_streams_again_at_the_end() {
         let mut progress = Progress::from(Decree(10));
-        progress.rewind(Decree(2), Decree(10), 4);
+        progress.rewind(Decree(2), &list(10), &settings());
         assert_eq!(collect(&mut progress, 10), [3, 4, 5, 6]);
         assert!(!progress.listens_to_refusal(T0), "one batch at a time");
-        assert!(progress.listens_to_refusal(T0 + RESEND));
-        progress.on_ack(T0, Decree(5), Decree(10), 4, RESEND);
+        assert!(progress.listens_to_refusal(T0 + settings().resend));
+        acknowledge(&mut progress, 5, 10);
         assert_eq!(collect(&mut progress, 10), []);
-        progress.on_ack(T0, Decree(6), Decree(10), 4, RESEND);
+        acknowledge(&mut progress, 6, 10);
         assert_eq!(collect(&mut progress, 10), [7, 8, 9, 10], "the last batch");
         assert_eq!(collect(&mut progress, 11), [11], "streaming");
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes() {
+        let mut progress = Progress::from(Decree(10));
+        let settings = Settings { batch_bytes: 3 * 64 - 1, ..settings() };
+        progress.rewind(Decree(2), &list(10), &settings);
+        assert_eq!(collect(&mut progress, 10), [3, 4]);
+        progress.on_ack(T0, Decree(4), &list(10), &settings);
+        assert_eq!(collect(&mut progress, 10), [5, 6]);
+        let settings = Settings { batch_bytes: 1, ..settings };
+        progress.on_ack(T0, Decree(6), &list(10), &settings);
+        assert_eq!(collect(&mut progress, 10), [7], "a single larger one goes alone");
+    }
+
+    #[test]
+    fn batches_grow_only_while_as_much_is_written_as_they_catch_up() {
+        let mut progress = Progress::from(Decree(40));
+        progress.rewind(Decree(0), &list(40), &settings());
+        assert_eq!(collect(&mut progress, 40), [1, 2, 3, 4]);
+        acknowledge(&mut progress, 4, 42);
+        assert_eq!(collect(&mut progress, 42), [5, 6, 7, 8], "two were written: it came nearer");
+        acknowledge(&mut progress, 8, 45);
+        assert_eq!(collect(&mut progress, 45), (9..=16).collect::<Vec<u64>>());
+        acknowledge(&mut progress, 16, 50);
+        assert_eq!(collect(&mut progress, 50), (17..=32).collect::<Vec<u64>>());
+        acknowledge(&mut progress, 32, 50);
+        assert_eq!(collect(&mut progress, 50), (33..=48).collect::<Vec<u64>>());
     }
 
     #[test]
     fn a_refusal_that_says_all_is_there_is_asked_for_its_acknowledgement() {
         let mut progress = Progress::from(Decree(3));
         collect(&mut progress, 5);
-        progress.rewind(Decree(5), Decree(5), 4);
+        progress.rewind(Decree(5), &list(5), &settings());
         assert_eq!(collect(&mut progress, 5), [5]);
-        assert_eq!(progress.retry_deadline(), T0 + RESEND);
-        progress.on_ack(T0, Decree(5), Decree(5), 4, RESEND);
-        progress.rewind(Decree(5), Decree(5), 4);
+        assert_eq!(progress.retry_deadline(), T0 + settings().resend);
+        acknowledge(&mut progress, 5, 5);
+        progress.rewind(Decree(5), &list(5), &settings());
         assert_eq!(collect(&mut progress, 5), [], "it is acknowledged");
     }
 
     #[test]
     fn retries_from_what_is_known_to_be_there() {
-        let mut progress = Progress::from(Decree(3));
+        let (mut progress, later) = (Progress::from(Decree(3)), T0 + settings().resend);
         collect(&mut progress, 5);
         assert_eq!(progress.retry_from(T0), None);
-        assert_eq!(progress.retry_from(T0 + RESEND), Some(Decree(3)));
-        progress.on_ack(T0, Decree(4), Decree(5), 4, RESEND);
-        assert_eq!(progress.retry_from(T0 + RESEND), Some(Decree(4)));
-        progress.on_ack(T0, Decree(5), Decree(5), 4, RESEND);
-        assert_eq!(progress.retry_from(T0 + RESEND), None);
+        assert_eq!(progress.retry_from(later), Some(Decree(3)));
+        acknowledge(&mut progress, 4, 5);
+        assert_eq!(progress.retry_from(later), Some(Decree(4)));
+        acknowledge(&mut progress, 5, 5);
+        assert_eq!(progress.retry_from(later), None);
         assert_eq!(progress.stuck_since, None);
     }
 }

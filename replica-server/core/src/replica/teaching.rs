@@ -206,7 +206,7 @@ impl Replica {
         if has >= floor && here.is_some() {
             if !teaching.is_streaming() {
                 let mut progress = Progress::from(has);
-                progress.rewind(has, prepared, step.settings.resend_batch);
+                progress.rewind(has, &self.list, step.settings);
                 teaching.phase = Phase::Streaming(progress);
                 teaching.progress_at = step.now.time;
                 teaching.waited_from = None;
