@@ -2,8 +2,8 @@
 //!
 //! What comes from outside is bounded: a full queue makes peers' streams wait and answers clients `Busy`. What
 //! comes back from work that the shard itself started never waits, or the log thread and the shard could wait
-//! for each other; there is at most one such report for each batch and each piece of work under way,
-//! and one a second for each copy.
+//! for each other; there is at most one such report for each batch and each piece of work or read under
+//! way, and one a second for each copy.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use replica_core::LogSequence;
 use tokio::sync::mpsc;
 use words::{Envelope, Gpid, MetaToNode, NodeId};
 
-use crate::hosted::WorkDone;
+use crate::hosted::{ReadDone, WorkDone};
 use crate::replies::ReplyTo;
 use crate::watchers::Pull;
 
@@ -76,6 +76,8 @@ pub(crate) enum Report {
     LogDurable(LogSequence),
     /// A piece of long work ended.
     Work(WorkDone),
+    /// A read ended that was not answered from memory.
+    Read(ReadDone),
 }
 
 /// Where mail is put.

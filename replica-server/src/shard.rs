@@ -7,11 +7,12 @@
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use replica_core::{ApplyTask, Event, NodeCore, Output, Work};
+use bytes::Bytes;
+use replica_core::{ApplyTask, Event, NodeCore, Output, Token, Work};
 use replica_log::LogReader;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
-use words::{MetaToNode, NodeId, NodeToMeta, Now, Reply, RoleName, Time};
+use words::{Gpid, MetaToNode, NodeId, NodeToMeta, Now, Reply, RoleName, Time};
 
 use crate::hosted::{Apps, FetchTask, WorkDone};
 use crate::log_thread::LogTask;
@@ -87,6 +88,12 @@ impl Shard {
                 self.apps.work_done(done, &mut events);
                 self.step_all(now, events, out);
             }
+            Report::Read(done) => {
+                let mut events = Vec::new();
+                let (token, reply) = self.apps.read_done(done, &mut events);
+                self.replies.answer(token, reply);
+                self.step_all(now, events, out);
+            }
         }
     }
 
@@ -113,8 +120,7 @@ impl Shard {
             Mail::LocalRead { gpid, request, reply } => {
                 // No lease, no role: nothing for the core to decide.
                 let (token, mut events) = (self.replies.token(reply), Vec::new());
-                let answer = self.apps.read(gpid, &request, &mut events);
-                self.replies.answer(token, answer);
+                self.read(gpid, &request, token, &mut events);
                 return self.step_all(now, events, out);
             }
             Mail::Watch(pull) => self.watchers.ask(pull),
@@ -171,8 +177,7 @@ impl Shard {
                 self.watchers.answer(now.time, read.token, self.apps.changes(read.gpid));
                 continue;
             }
-            let reply = self.apps.read(read.gpid, &read.request, events);
-            self.replies.answer(read.token, reply);
+            self.read(read.gpid, &read.request, read.token, events);
         }
         for (token, reply) in out.replies.drain(..) {
             match reply {
@@ -186,6 +191,13 @@ impl Shard {
         }
         for work in out.work.drain(..) {
             self.start_work(work, events);
+        }
+    }
+
+    /// Has an app asked; the reply may come later.
+    fn read(&mut self, gpid: Gpid, request: &Bytes, token: Token, events: &mut Vec<Event>) {
+        if let Some(reply) = self.apps.read(gpid, request, token, events) {
+            self.replies.answer(token, reply);
         }
     }
 

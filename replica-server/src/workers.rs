@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::hosted::WorkDone;
+use replicated_app::{AppAnswer, ReadJob};
+use words::Decree;
+
+use crate::hosted::{ReadDone, WorkDone};
 use crate::mailbox::{Report, ReportSender};
 
 /// Checkpoints written and logs read at once. More would only make the disk's head (or queue) go back and forth,
@@ -14,6 +17,9 @@ use crate::mailbox::{Report, ReportSender};
 const DISK_WORK: usize = 2;
 /// Checkpoints fetched at once.
 const FETCHES: usize = 2;
+/// Reads at once that are not answered from memory: as many as a disk takes up with profit. Those that wait are
+/// bounded by what clients may have under way.
+const READS: usize = 8;
 
 /// Starts work, and reports its end to the shard.
 #[derive(Clone)]
@@ -22,6 +28,7 @@ pub(crate) struct Workers {
     reports: ReportSender,
     disk: Arc<Semaphore>,
     network: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 impl Workers {
@@ -31,6 +38,7 @@ impl Workers {
             reports,
             disk: Arc::new(Semaphore::new(DISK_WORK)),
             network: Arc::new(Semaphore::new(FETCHES)),
+            reads: Arc::new(Semaphore::new(READS)),
         }
     }
 
@@ -40,7 +48,7 @@ impl Workers {
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
         done: impl FnOnce(io::Result<T>) -> WorkDone + Send + 'static,
     ) {
-        self.start(Arc::clone(&self.disk), job, done);
+        self.start(Arc::clone(&self.disk), job, |result| Report::Work(done(result)));
     }
 
     /// Starts work that mostly waits for another node.
@@ -49,7 +57,16 @@ impl Workers {
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
         done: impl FnOnce(io::Result<T>) -> WorkDone + Send + 'static,
     ) {
-        self.start(Arc::clone(&self.network), job, done);
+        self.start(Arc::clone(&self.network), job, |result| Report::Work(done(result)));
+    }
+
+    /// Starts the slow part of a read.
+    pub(crate) fn read(
+        &self,
+        job: ReadJob,
+        done: impl FnOnce(io::Result<(Decree, AppAnswer)>) -> ReadDone + Send + 'static,
+    ) {
+        self.start(Arc::clone(&self.reads), job, |result| Report::Read(done(result)));
     }
 
     /// Says something before the work has ended.
@@ -62,7 +79,7 @@ impl Workers {
         &self,
         places: Arc<Semaphore>,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
-        done: impl FnOnce(io::Result<T>) -> WorkDone + Send + 'static,
+        done: impl FnOnce(io::Result<T>) -> Report + Send + 'static,
     ) {
         let reports = self.reports.clone();
         self.runtime.spawn(async move {
@@ -71,7 +88,7 @@ impl Workers {
             let result = tokio::task::spawn_blocking(job)
                 .await
                 .unwrap_or_else(|panic| Err(io::Error::other(format!("it panicked: {panic}"))));
-            let _ = reports.send(Report::Work(done(result)));
+            let _ = reports.send(done(result));
         });
     }
 }

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use replicated_app::{
     AppAnswer, AppType, ApplyMode, Batch, Change, CheckpointJob, Decree, Digest, LearnState, OpenContext,
-    Rejection, ReplicatedApp,
+    ReadJob, Reading, Rejection, ReplicatedApp,
 };
 use rocksdb::Cache;
 
-use crate::answer::{Head, Page, Remaining, ScanEntry, State, encode_decided_value};
 use crate::checkpoints::Checkpoints;
 use crate::live::{self, Live, invalid};
+use crate::reads::Reader;
 use crate::request::{BROKEN, MALFORMED, Read, Request};
 use crate::rows::{self, Position};
 use crate::states::Stored;
@@ -21,9 +21,6 @@ use crate::writes::Changes;
 
 /// What all partitions of a process together keep in memory of what is in files.
 const CACHE_BYTES: usize = 128 << 20;
-/// A page of a scan ends after so many bytes, and after so many rows: deleted keys have rows, too.
-const PAGE_BYTES: usize = 256 << 10;
-const PAGE_ROWS: usize = 4096;
 
 /// The app type `kv`.
 #[derive(Clone)]
@@ -33,7 +30,15 @@ pub struct KvType {
 
 impl Default for KvType {
     fn default() -> Self {
-        Self { cache: Cache::new_lru_cache(CACHE_BYTES) }
+        Self::with_cache(CACHE_BYTES)
+    }
+}
+
+impl KvType {
+    /// A type whose partitions together keep so many bytes in memory of what is in files.
+    #[must_use]
+    pub fn with_cache(bytes: usize) -> Self {
+        Self { cache: Cache::new_lru_cache(bytes) }
     }
 }
 
@@ -59,7 +64,7 @@ pub struct KvApp {
     next_expiry_us: u64,
     checkpoints: Arc<Checkpoints>,
     /// Why nothing that `live` says can be believed any more.
-    failure: OnceLock<String>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl KvApp {
@@ -68,7 +73,7 @@ impl KvApp {
         let durable = checkpoints.durable();
         let checkpoint = (durable > Decree::ZERO).then(|| checkpoints.folder(durable));
         let live = Live::open(checkpoints.new_live_folder(), checkpoint.as_deref(), &cache)?;
-        let position = live.position()?;
+        let position = live.present().position()?;
         if position.decree != durable {
             return Err(invalid(format!("the checkpoint of decree {durable} is one of {}", position.decree)));
         }
@@ -81,20 +86,20 @@ impl KvApp {
             position,
             next_expiry_us,
             checkpoints,
-            failure: OnceLock::new(),
+            failure: Arc::default(),
         })
     }
 
     /// Goes on with the state of a checkpoint; if that can't be opened, with the one before.
     fn begin_with(&mut self, checkpoint: &Path) -> io::Result<()> {
         let live = Live::open(self.checkpoints.new_live_folder(), Some(checkpoint), &self.cache)?;
-        (self.position, self.next_expiry_us) = (live.position()?, 0);
+        (self.position, self.next_expiry_us) = (live.present().position()?, 0);
         self.live = Arc::new(live);
         Ok(())
     }
 
     fn apply_all(&mut self, batch: &Batch<'_>) -> io::Result<Vec<AppAnswer>> {
-        let mut changes = Changes::new(&self.live, batch.timestamp_us);
+        let mut changes = Changes::new(self.live.present(), batch.timestamp_us);
         if batch.timestamp_us >= self.next_expiry_us {
             self.next_expiry_us = changes.remove_expired()?.unwrap_or(u64::MAX);
         }
@@ -118,62 +123,29 @@ impl KvApp {
         Ok(answers)
     }
 
-    fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
-        match *read {
-            Read::Get { key } => self
-                .live
-                .stored(key, |stored| stored.with_value(|value| self.visible(stored).encode_with(value))),
-            Read::Ttl { key } => {
-                let seen = self.live.stored(key, |stored| Ok(self.visible(stored)))?;
-                let remaining = match seen.value {
-                    None => Remaining::NoValue,
-                    Some(None) => Remaining::ForEver,
-                    Some(Some(at_us)) => Remaining::Micros(at_us - self.position.now_us),
-                };
-                Ok(remaining.encode())
-            }
-            Read::GetAt { key, version } => {
-                let decided = self.live.get(&rows::decided_row(key, version))?;
-                Ok(encode_decided_value(decided))
-            }
-            Read::Scan { limit, from, to } => Ok(self.scan(limit, from, to)?.encode()),
-        }
-    }
-
-    /// What is to be seen of a key now, without the value.
-    fn visible(&self, stored: &Stored<'_>) -> Head {
-        stored.head.visible(self.position.now_us)
-    }
-
-    fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
-        let (first, end) = (rows::state_row(from), to.map_or_else(rows::state_rows_end, rows::state_row));
-        let (mut page, mut seen, mut bytes) = (Page::default(), 0, 0);
-        if first >= end {
-            return Ok(page);
-        }
-        self.live.scan(&first, end, |row, value| {
-            let key = rows::key_of(row).ok_or_else(|| invalid("a row out of order".into()))?;
-            if page.entries.len() >= limit as usize || seen >= PAGE_ROWS || bytes >= PAGE_BYTES {
-                page.next = Some(Bytes::copy_from_slice(key));
-                return Ok(false);
-            }
-            seen += 1;
-            let stored = Stored::in_row(&self.live, key, Some(value))?;
-            let State { version, value } = stored.visible(self.position.now_us)?;
-            if let Some(value) = value {
-                bytes += key.len() + value.bytes.len();
-                page.entries.push(ScanEntry { key: Bytes::copy_from_slice(key), version, value });
-            }
-            Ok(true)
-        })?;
-        Ok(page)
-    }
-
-    /// What the database says can't be believed any more. The framework asks after each call, and gives up this
-    /// replica; nobody gets to see what is answered here.
+    /// Says it if what the database says can't be believed any more. The framework asks after each call, and gives up
+    /// this replica; nobody gets to see what is answered here.
     fn broken(&self, error: &io::Error) -> Rejection {
-        self.failure.get_or_init(|| format!("the database: {error}"));
+        note_failure(&self.failure, error);
         rejected(BROKEN, "this replica's files can't be read or written")
+    }
+
+    /// The part of a read that waits for the disk.
+    fn read_later(&self, request: &Bytes) -> ReadJob {
+        let (live, failure, request) = (Arc::clone(&self.live), Arc::clone(&self.failure), request.clone());
+        Box::new(move || {
+            let view = live.moment();
+            let answer = || {
+                let position = view.position()?;
+                let answer = match Request::decode(&request) {
+                    Ok(Request::Read(read)) => Ok(Reader::new(&view, position.now_us).answer(&read)?),
+                    Ok(Request::Write(_)) => Err(no_read()),
+                    Err(rejection) => Err(rejection),
+                };
+                Ok((position.decree, answer))
+            };
+            answer().inspect_err(|error| note_failure(&failure, error))
+        })
     }
 }
 
@@ -188,8 +160,29 @@ impl ReplicatedApp for KvApp {
 
     fn read(&self, request: &[u8]) -> AppAnswer {
         match Request::decode(request)? {
-            Request::Read(read) => self.answer(&read).map_err(|error| self.broken(&error)),
-            Request::Write(_) => Err(rejected(MALFORMED, "this is no read: send it as a write")),
+            Request::Read(read) => {
+                let view = self.live.present();
+                let answer = Reader::new(&view, self.position.now_us).answer(&read);
+                answer.map_err(|error| self.broken(&error))
+            }
+            Request::Write(_) => Err(no_read()),
+        }
+    }
+
+    fn start_read(&self, request: &Bytes) -> Reading {
+        let read = match Request::decode(request) {
+            // It goes through many rows, wherever they are.
+            Ok(Request::Read(Read::Scan { .. })) => return Reading::Later(self.read_later(request)),
+            Ok(Request::Read(read)) => read,
+            Ok(Request::Write(_)) => return Reading::Answered(Err(no_read())),
+            Err(rejection) => return Reading::Answered(Err(rejection)),
+        };
+        let view = self.live.memory();
+        match Reader::new(&view, self.position.now_us).answer(&read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Reading::Later(self.read_later(request))
+            }
+            answer => Reading::Answered(answer.map_err(|error| self.broken(&error))),
         }
     }
 
@@ -265,10 +258,11 @@ impl ReplicatedApp for KvApp {
                 digest.take(part);
             }
         };
+        let view = self.live.present();
         let read = self.live.each(|row, value| match rows::key_of(row) {
             // Where its value is depends on the version of the software that stored it.
             Some(key) => {
-                let stored = Stored::in_row(&self.live, key, Some(value))?;
+                let stored = Stored::in_row(&view, key, Some(value))?;
                 stored.with_value(|value| take(row, &stored.head.encode_with(value)))
             }
             None => {
@@ -287,6 +281,14 @@ impl ReplicatedApp for KvApp {
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {
         self.checkpoints.close(clean_up)
     }
+}
+
+fn note_failure(failure: &OnceLock<String>, error: &io::Error) {
+    failure.get_or_init(|| format!("the database: {error}"));
+}
+
+fn no_read() -> Rejection {
+    rejected(MALFORMED, "this is no read: send it as a write")
 }
 
 fn rejected(code: u32, message: &str) -> Rejection {

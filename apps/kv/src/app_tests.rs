@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use replicated_app::{AppInfo, Gpid};
 
 use super::*;
-use crate::answer::{Change, Decided};
+use crate::answer::{Change, Decided, Page, State};
 use crate::request::{Condition, TOO_LONG, Write};
 
 pub(crate) fn open(folder: &Path) -> io::Result<Box<dyn ReplicatedApp>> {

@@ -12,9 +12,11 @@ mod checkpoints;
 mod client;
 mod fields;
 mod live;
+mod reads;
 pub mod request;
 mod rows;
 mod states;
+mod view;
 mod writes;
 
 pub use answer::{Change, Decided, Page, Remaining, ScanEntry, State, Value};

@@ -23,6 +23,7 @@ use rocksdb::{
 
 use crate::rows::{self, Position};
 use crate::states::LARGE_VALUE_BYTES;
+use crate::view::View;
 
 /// How the names of files end that hold rows, and those that hold large values.
 const TABLE: &str = "sst";
@@ -103,44 +104,19 @@ impl Live {
         Ok(Self { db, unwritten: AtomicUsize::new(0), frozen: AtomicBool::new(false), _folder: scratch })
     }
 
-    /// Where the state is in time.
-    pub(crate) fn position(&self) -> io::Result<Position> {
-        position(&self.db)
+    /// What is there when it is looked at.
+    pub(crate) fn present(&self) -> View<'_> {
+        View::present(&self.db)
     }
 
-    pub(crate) fn get(&self, row: &[u8]) -> io::Result<Option<Bytes>> {
-        self.with(row, |found| found.map(Bytes::copy_from_slice))
+    /// The same without the disk.
+    pub(crate) fn memory(&self) -> View<'_> {
+        View::memory(&self.db)
     }
 
-    /// What `see` makes of a row, which it sees where it is.
-    pub(crate) fn with<T>(&self, row: &[u8], see: impl FnOnce(Option<&[u8]>) -> T) -> io::Result<T> {
-        Ok(see(self.db.get_pinned(row).map_err(failed)?.as_deref()))
-    }
-
-    /// Calls `take` with each row of a range, in order, until it returns false.
-    pub(crate) fn scan(
-        &self,
-        from: &[u8],
-        to: Vec<u8>,
-        mut take: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
-    ) -> io::Result<()> {
-        let mut reading = ReadOptions::default();
-        reading.set_iterate_upper_bound(to);
-        let mut rows = self.db.raw_iterator_opt(reading);
-        rows.seek(from);
-        each_row(rows, |key, value| take(key, value))
-    }
-
-    /// The values that expire first: when, and their keys.
-    pub(crate) fn expiries(&self, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        let (from, to) = rows::expiry_rows();
-        let mut found = Vec::new();
-        self.scan(&from, to, |row, _| {
-            let (at_us, key) = rows::decode_expiry(row)?;
-            found.push((at_us, key.to_vec()));
-            Ok(found.len() < limit)
-        })?;
-        Ok(found)
+    /// What is there at this moment.
+    pub(crate) fn moment(&self) -> View<'_> {
+        View::moment(&self.db)
     }
 
     /// Calls `take` with each row that there is, in order, but for the position.
@@ -247,7 +223,7 @@ fn number(db: &DB, property: &str) -> io::Result<u64> {
 fn check(folder: &Path, decree: Decree, cache: &Cache) -> io::Result<DB> {
     let db = DB::open_for_read_only(&options(cache), folder, false).map_err(failed)?;
     check_large_values(&db, folder)?;
-    let found = position(&db)?.decree;
+    let found = View::present(&db).position()?.decree;
     if found == decree {
         return Ok(db);
     }
@@ -298,10 +274,6 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to).map(drop)
 }
 
-fn position(db: &DB) -> io::Result<Position> {
-    db.get(rows::POSITION).map_err(failed)?.map_or(Ok(Position::default()), |row| Position::decode(&row))
-}
-
 fn all_rows(db: &DB, mut take: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut reading = ReadOptions::default();
     reading.fill_cache(false);
@@ -311,7 +283,7 @@ fn all_rows(db: &DB, mut take: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> io
     each_row(rows, |key, value| take(key, value).map(|()| true))
 }
 
-fn each_row(
+pub(crate) fn each_row(
     mut rows: DBRawIterator<'_>,
     mut take: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
 ) -> io::Result<()> {
@@ -345,6 +317,8 @@ fn options(cache: &Cache) -> Options {
     options.set_min_blob_size(LARGE_VALUE_BYTES as u64);
     options.set_blob_compression_type(DBCompressionType::Lz4);
     options.set_enable_blob_gc(true);
+    // Beside the blocks, in the same room.
+    options.set_blob_cache(cache);
     options.set_blob_gc_age_cutoff(MOVED_SHARE);
     options.set_blob_gc_force_threshold(OVERWRITTEN_SHARE);
     options.set_log_level(LogLevel::Warn);
@@ -360,6 +334,8 @@ pub(crate) fn failed(error: rocksdb::Error) -> io::Error {
         ErrorKind::Corruption | ErrorKind::InvalidArgument | ErrorKind::NotFound => {
             io::ErrorKind::InvalidData
         }
+        // It was asked not to look at the disk.
+        ErrorKind::Incomplete => io::ErrorKind::WouldBlock,
         _ if error.as_ref().contains("No space left") => io::ErrorKind::StorageFull,
         // Nobody takes files away but us.
         _ if error.as_ref().contains("No such file") => io::ErrorKind::InvalidData,

@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use crate::answer::{Head, State, expires};
 use crate::fields::{Reader, Writer};
-use crate::live::{Live, Rows, invalid};
+use crate::live::{Rows, invalid};
 use crate::rows;
+use crate::view::View;
 
 /// Values that long, which is the size of a block, have rows of their own, and those rows are in files of their own:
 /// to merge their keys does not mean to write them again.
@@ -33,7 +34,7 @@ enum Place<'a> {
     /// Empty if there is none.
     Here(&'a [u8]),
     Apart {
-        live: &'a Live,
+        view: &'a View<'a>,
         key: &'a [u8],
     },
 }
@@ -43,13 +44,13 @@ impl<'a> Stored<'a> {
     ///
     /// # Errors
     /// `InvalidData` if that is no state.
-    pub(crate) fn in_row(live: &'a Live, key: &'a [u8], row: Option<&'a [u8]>) -> io::Result<Self> {
+    pub(crate) fn in_row(view: &'a View<'a>, key: &'a [u8], row: Option<&'a [u8]>) -> io::Result<Self> {
         let here = |(head, value)| Self { head, value: Place::Here(value), value_row: false };
         let Some(row) = row else { return Ok(here((Head::default(), &[]))) };
         let stored = match row.split_first() {
             Some((&APART, head)) => decode_apart(head).map(|head| Self {
                 head,
-                value: Place::Apart { live, key },
+                value: Place::Apart { view, key },
                 value_row: true,
             }),
             _ => Head::decode(row).map(here),
@@ -64,7 +65,7 @@ impl<'a> Stored<'a> {
     pub(crate) fn with_value<T>(&self, see: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         match self.value {
             Place::Here(value) => Ok(see(value)),
-            Place::Apart { live, key } => live.with(&rows::value_row(key), |row| {
+            Place::Apart { view, key } => view.with(&rows::value_row(key), |row| {
                 row.map(see).ok_or_else(|| invalid("a large value is not where it should be".into()))
             })?,
         }
@@ -80,7 +81,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-impl Live {
+impl View<'_> {
     /// What `see` makes of what is stored of a key.
     pub(crate) fn stored<T>(
         &self,

@@ -9,6 +9,7 @@ use super::*;
 use crate::Page;
 use crate::answer::{Change, Value};
 use crate::app::tests as store;
+use crate::live::Live;
 use crate::request::{Condition, Read, Write};
 use crate::rows::Position;
 
@@ -150,8 +151,9 @@ fn what_was_stored_with_its_key_is_the_same_state() {
 fn a_row_that_is_no_state_or_has_lost_its_value_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let live = live_of(&folder, None);
+    let view = live.present();
     let refused = |row: &[u8]| {
-        let read = Stored::in_row(&live, b"k", Some(row)).and_then(|stored| stored.with_value(<[u8]>::len));
+        let read = Stored::in_row(&view, b"k", Some(row)).and_then(|stored| stored.with_value(<[u8]>::len));
         read.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
     };
     let lost = encode_apart(Head { version: 1, value: Some(None) });

@@ -8,10 +8,11 @@ use replicated_app::AppAnswer;
 
 use crate::answer::{Change, Decided, Head};
 use crate::fields::Writer;
-use crate::live::{Live, Rows};
+use crate::live::Rows;
 use crate::request::{Condition, Write};
 use crate::rows;
 use crate::states::{NewState, Stored};
+use crate::view::View;
 
 /// Values that expired and are taken away with one mutation at most; more than one is written with has to be, or
 /// they would pile up.
@@ -19,7 +20,7 @@ const EXPIRED_AT_ONCE: usize = 64;
 
 /// The changes of one mutation, not written yet. Its requests see them.
 pub(crate) struct Changes<'a> {
-    live: &'a Live,
+    view: View<'a>,
     now_us: u64,
     states: BTreeMap<Vec<u8>, NewState>,
     /// All others.
@@ -27,8 +28,8 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub(crate) fn new(live: &'a Live, now_us: u64) -> Self {
-        Self { live, now_us, states: BTreeMap::new(), rows: Rows::new() }
+    pub(crate) fn new(view: View<'a>, now_us: u64) -> Self {
+        Self { view, now_us, states: BTreeMap::new(), rows: Rows::new() }
     }
 
     /// The keys that changed with their new states, and rows to write or to delete.
@@ -43,7 +44,7 @@ impl<'a> Changes<'a> {
     /// Takes away what has expired, so that it needs no room any more. Nobody can see that: it was gone before.
     /// Returns when the next value expires.
     pub(crate) fn remove_expired(&mut self) -> io::Result<Option<u64>> {
-        let due = self.live.expiries(EXPIRED_AT_ONCE + 1)?;
+        let due = self.view.expiries(EXPIRED_AT_ONCE + 1)?;
         for (index, (at_us, key)) in due.into_iter().enumerate() {
             if at_us > self.now_us || index == EXPIRED_AT_ONCE {
                 return Ok(Some(at_us));
@@ -91,7 +92,7 @@ impl<'a> Changes<'a> {
         let row = rows::decided_row(key, version);
         let decided = match self.rows.get(&row) {
             Some(now) => now.clone(),
-            None => self.live.get(&row)?,
+            None => self.view.get(&row)?,
         };
         if let Some(value) = decided {
             return Ok(Decided::Before(value));
@@ -141,7 +142,7 @@ impl<'a> Changes<'a> {
     fn see<T>(&self, key: &[u8], see: impl FnOnce(&Stored<'_>) -> io::Result<T>) -> io::Result<T> {
         match self.states.get(key) {
             Some(new) => see(&new.as_stored()),
-            None => self.live.stored(key, see),
+            None => self.view.stored(key, see),
         }
     }
 }

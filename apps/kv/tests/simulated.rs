@@ -195,9 +195,10 @@ impl Subject for Kv {
 #[test]
 fn the_store_does_what_its_model_does() {
     // Few, since each opens a hundred databases; and some more, if they have not had a bit of everything.
-    const WANTED: [Sometimes; 3] =
-        [Sometimes::LearnByCheckpoint, Sometimes::CheckpointDone, Sometimes::AppLost];
-    let kv = Kv(KvType::default());
+    const WANTED: [Sometimes; 4] =
+        [Sometimes::LearnByCheckpoint, Sometimes::CheckpointDone, Sometimes::AppLost, Sometimes::ReadLate];
+    // What is in files is in no cache.
+    let kv = Kv(KvType::with_cache(0));
     let mut tally = check(&kv, 20..26);
     for seed in 26..46 {
         if WANTED.iter().any(|&what| tally.of(what) == 0) {

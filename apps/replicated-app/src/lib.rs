@@ -7,7 +7,7 @@
 //! * After [`open`](AppType::open) the first decree applied is the one after
 //!   [`last_durable_decree`](ReplicatedApp::last_durable_decree): the framework replays from its prepare log
 //!   what the app had not yet made durable. So an app writes a checkpoint now and then and needs no log.
-//! * One thread at a time calls an app; nothing needs a lock. Only a [`CheckpointJob`] runs beside it.
+//! * One thread at a time calls an app; nothing needs a lock. Only a [`CheckpointJob`] and [`ReadJob`]s run beside it.
 //!
 //! # What the app promises
 //! * `apply` is deterministic: the same state and mutation give the same state and answers on every replica.
@@ -46,8 +46,14 @@ pub trait ReplicatedApp: Send {
     /// Answers a request that changes nothing, from the state as it is.
     fn read(&self, request: &[u8]) -> AppAnswer;
 
+    /// The same, for an app whose state is partly in files: what it can't answer from memory it leaves to a job, so
+    /// that nobody else waits for the disk. An app whose state is in memory leaves this out.
+    fn start_read(&self, request: &Bytes) -> Reading {
+        Reading::Answered(self.read(request))
+    }
+
     /// Why this app can't be believed any more, if so: its files turned out to be damaged, or can't be written. Asked
-    /// after each `apply` and each read; the framework then gives up the replica, nobody is told what that call
+    /// after each `apply` and each read, also one that a job has ended; the framework then gives up the replica, nobody is told what that call
     /// answered, and the state is learned afresh from another. An app whose state is in memory has no such reason.
     fn failure(&self) -> Option<&str> {
         None
@@ -95,6 +101,20 @@ pub trait ReplicatedApp: Send {
     /// What the file system says.
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()>;
 }
+
+/// What became of a read that was started.
+pub enum Reading {
+    /// It is answered.
+    Answered(AppAnswer),
+    /// It is answered elsewhere.
+    Later(ReadJob),
+}
+
+/// The slow part of a read, which runs on another thread, beside what the app is called for next. Answers from the
+/// state after some decree, no older than when the read was started, and says which: that decree is committed and
+/// applied, and the read has not returned yet, so a linearizable one may see it. An error means that nobody can tell;
+/// it is for [`failure`](ReplicatedApp::failure) to say whether the app can go on.
+pub type ReadJob = Box<dyn FnOnce() -> io::Result<(Decree, AppAnswer)> + Send>;
 
 /// The slow part of a checkpoint. Returns the decree that is durable now.
 pub type CheckpointJob = Box<dyn FnOnce() -> io::Result<Decree> + Send>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use replica_core::{Sessions, WriteAnswer, apply_mutation};
 use replicated_app::{
-    AppAnswer, AppInfo, ApplyMode, CheckpointJob, LearnState, OpenContext, Registry, ReplicatedApp,
+    AppInfo, ApplyMode, Bytes, CheckpointJob, LearnState, OpenContext, Reading, Registry, ReplicatedApp,
 };
 use words::{Change, Decree, Gpid, Mutation, MutationId};
 
@@ -81,9 +81,9 @@ impl HostedApp {
         (answers, self.app.take_changes())
     }
 
-    /// Reads from the state as it is; with the decree that it is at.
-    pub(crate) fn read(&self, request: &[u8]) -> (Decree, AppAnswer) {
-        (self.applied.decree, self.app.read(request))
+    /// Reads from the state as it is, or begins to.
+    pub(crate) fn start_read(&self, request: &Bytes) -> Reading {
+        self.app.start_read(request)
     }
 
     /// Why the app can't be believed any more, if so.

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use replica_core::{ApplyTask, Changes, Event, RecoveredApp};
-use replicated_app::AppInfo;
+use replica_core::{ApplyTask, Changes, Event, RecoveredApp, Token};
+use replicated_app::{AppAnswer, AppInfo, Bytes, Reading};
 use words::{Decree, Gpid, MutationId, Refusal, Reply, Signature};
 
 use app::HostedApp;
@@ -90,6 +90,13 @@ pub(crate) enum WorkDone {
     Fetched { gpid: Gpid, signature: Signature, generation: u64, result: io::Result<HostedApp> },
     /// Nobody needs to know.
     Tidied,
+}
+
+/// A read that a worker did.
+pub(crate) struct ReadDone {
+    gpid: Gpid,
+    token: Token,
+    result: io::Result<(Decree, AppAnswer)>,
 }
 
 /// A checkpoint to fetch, as the core asks for it.
@@ -166,12 +173,42 @@ impl Apps {
         }
     }
 
-    /// Answers a read from the app's state as it is now.
-    pub(crate) fn read(&mut self, gpid: Gpid, request: &[u8], events: &mut Vec<Event>) -> Reply {
-        let Some(slot) = self.slots.get_mut(&gpid) else { return Reply::Refused(Refusal::UnknownPartition) };
-        let Some(app) = &slot.app else { return Reply::Refused(Refusal::UnknownPartition) };
-        let read = catch_unwind(AssertUnwindSafe(|| app.read(request)));
-        if app.failure().is_some() {
+    /// Answers a read from the app's state as it is now; `None`: a worker does, and says so.
+    pub(crate) fn read(
+        &mut self,
+        gpid: Gpid,
+        request: &Bytes,
+        token: Token,
+        events: &mut Vec<Event>,
+    ) -> Option<Reply> {
+        let app = self.slots.get(&gpid).and_then(|slot| slot.app.as_ref());
+        let Some(app) = app else { return Some(Reply::Refused(Refusal::UnknownPartition)) };
+        let decree = app.applied().decree;
+        let read = match catch_unwind(AssertUnwindSafe(|| app.start_read(request))) {
+            Ok(Reading::Answered(answer)) => Ok((decree, answer)),
+            Ok(Reading::Later(job)) => {
+                self.workers.read(job, move |result| ReadDone { gpid, token, result });
+                return None;
+            }
+            Err(_) => Err(io::Error::other("the app panicked while it read")),
+        };
+        Some(self.answer(gpid, read, events))
+    }
+
+    /// Takes in the end of a read that a worker did.
+    pub(crate) fn read_done(&mut self, done: ReadDone, events: &mut Vec<Event>) -> (Token, Reply) {
+        (done.token, self.answer(done.gpid, done.result, events))
+    }
+
+    fn answer(
+        &mut self,
+        gpid: Gpid,
+        read: io::Result<(Decree, AppAnswer)>,
+        events: &mut Vec<Event>,
+    ) -> Reply {
+        if let Some(slot) = self.slots.get_mut(&gpid)
+            && slot.app.as_ref().is_some_and(|app| app.failure().is_some())
+        {
             events.push(slot.give_up(gpid));
             return Reply::Refused(Refusal::UnknownPartition);
         }

@@ -65,7 +65,7 @@ impl Node {
         loop {
             let report = tokio::time::timeout(Duration::from_secs(30), self.reports.recv()).await;
             match report.expect("work ends").expect("the sender is here") {
-                Report::Work(WorkDone::Tidied) | Report::LogDurable(_) => {}
+                Report::Work(WorkDone::Tidied) | Report::LogDurable(_) | Report::Read(_) => {}
                 Report::Work(done) => return done,
             }
         }
@@ -96,8 +96,8 @@ impl Node {
     /// The decree that the app is at, and the counter's value.
     pub(super) fn state(&mut self) -> (u64, i64) {
         let request = Request::Read { name: "n" }.encode();
-        match self.apps.read(GPID, &request, &mut Vec::new()) {
-            Reply::Done { decree, answer: Ok(value) } => (decree.0, decode_value(&value).unwrap()),
+        match self.apps.read(GPID, &request, 1, &mut Vec::new()) {
+            Some(Reply::Done { decree, answer: Ok(value) }) => (decree.0, decode_value(&value).unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use replica_core::{ApplyTask, Event, ReadTask, Token, apply_mutation};
-use replicated_app::ReplicatedApp;
+use replicated_app::{Reading, ReplicatedApp};
 use words::{Envelope, Gpid, Mutation, NodeId, PeerMessage, Refusal, Reply, RoleName};
 
 use crate::clock::Moment;
@@ -343,7 +343,15 @@ impl World<'_> {
             return Err(Violation { rule: "S11", what });
         };
         let decree = hosted.applied.decree;
-        let reply = Reply::Done { decree, answer: hosted.app.read(&task.request) };
+        let answer = match hosted.app.start_read(&task.request) {
+            Reading::Answered(answer) => answer,
+            Reading::Later(job) => {
+                let incarnation = hosted.incarnation;
+                self.read_later(index, task, incarnation, job);
+                return Ok(());
+            }
+        };
+        let reply = Reply::Done { decree, answer };
         self.history.on_read(node, task.gpid, decree, &hosted.app.take_acts())?;
         // A node that stood still between the two may be no primary any more; a watcher asks elsewhere by then.
         if process.core.replica(task.gpid).is_some_and(|replica| replica.can_read(now)) {
@@ -359,7 +367,7 @@ impl World<'_> {
     }
 
     /// A reply sets out to the client that waits for it.
-    fn answer(&mut self, index: usize, token: Token, reply: Reply) {
+    pub(crate) fn answer(&mut self, index: usize, token: Token, reply: Reply) {
         let machine = &mut self.machines[index];
         trace!(self, machine.disk.node, "   reply {token} {reply:?}");
         let waiting = machine.process.as_mut().and_then(|process| process.waiting.remove(&token));

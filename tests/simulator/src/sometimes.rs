@@ -71,6 +71,7 @@ sometimes! {
     CheckpointNoRoom: "a checkpoint failed for lack of room",
     FetchNoRoom: "a checkpoint was not installed for lack of room",
     CheckpointFailed: "a checkpoint failed half made",
+    ReadLate: "a read was answered by a job beside its app",
     CheckpointSlow: "a checkpoint took longer than anybody waits",
     CheckpointRefused: "an app began no checkpoint",
     CheckpointWithheld: "an app did not give its checkpoint",

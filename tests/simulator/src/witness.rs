@@ -5,7 +5,9 @@ use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use replicated_app::{AppAnswer, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, ReplicatedApp};
+use replicated_app::{
+    AppAnswer, ApplyMode, Batch, Change, CheckpointJob, Decree, LearnState, Reading, ReplicatedApp,
+};
 
 /// Names one operation of one client, once in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,14 @@ pub(crate) struct Act {
     pub(crate) is_read: bool,
     pub(crate) request: Bytes,
     pub(crate) answer: AppAnswer,
+}
+
+impl Act {
+    /// What a read was answered that a job has ended.
+    pub(crate) fn late_read(bytes: &Bytes, answer: &AppAnswer) -> Self {
+        let (op, request) = untagged(bytes);
+        Self { op, is_read: true, request: bytes.slice_ref(request), answer: answer.clone() }
+    }
 }
 
 /// An app that is watched. It knows nothing of that: its requests come without the numbers.
@@ -90,6 +100,17 @@ impl ReplicatedApp for Witness {
         let request = Bytes::copy_from_slice(request);
         self.acts.borrow_mut().push(Act { op, is_read: true, request, answer: answer.clone() });
         answer
+    }
+
+    /// One that is answered later is the world's to note.
+    fn start_read(&self, bytes: &Bytes) -> Reading {
+        let (op, request) = untagged(bytes);
+        let request = bytes.slice_ref(request);
+        let reading = self.app.start_read(&request);
+        if let Reading::Answered(answer) = &reading {
+            self.acts.borrow_mut().push(Act { op, is_read: true, request, answer: answer.clone() });
+        }
+        reading
     }
 
     fn last_durable_decree(&self) -> Decree {

@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use replica_core::{Changes, Event, Work};
-use replicated_app::{ApplyMode, CheckpointJob, ReplicatedApp};
-use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Signature};
+use bytes::Bytes;
+use replica_core::{Changes, Event, ReadTask, Token, Work};
+use replicated_app::{ApplyMode, CheckpointJob, ReadJob, ReplicatedApp};
+use words::{AppInfo, Decree, Gpid, MutationId, NodeId, Reply, Signature};
 
 use crate::checksum::checksum;
 use crate::home::copy_of;
@@ -15,6 +16,7 @@ use crate::scenario::Failure;
 use crate::sometimes::{Sometimes, Tally};
 use crate::violation::{Checked, Violation, check};
 use crate::watching::HISTORY;
+use crate::witness::Act;
 use crate::world::{Happening, World, trace};
 
 /// Work under way.
@@ -42,6 +44,13 @@ pub(crate) enum Job {
         signature: Signature,
         from: Decree,
         to: Decree,
+    },
+    Read {
+        gpid: Gpid,
+        incarnation: u64,
+        request: Bytes,
+        token: Token,
+        job: ReadJob,
     },
     Fetch {
         gpid: Gpid,
@@ -94,10 +103,20 @@ impl World<'_> {
                 return Ok(());
             }
         };
+        self.begin_job(index, job);
+        Ok(())
+    }
+
+    fn begin_job(&mut self, index: usize, job: Job) {
         let at = self.now + self.work_span(index, &job);
         let epoch = self.machines[index].epoch;
         self.put(at, Happening::Finish { machine: index, epoch, job });
-        Ok(())
+    }
+
+    /// A read that an app does not answer at once.
+    pub(crate) fn read_later(&mut self, index: usize, task: &ReadTask, incarnation: u64, job: ReadJob) {
+        let (gpid, request, token) = (task.gpid, task.request.clone(), task.token);
+        self.begin_job(index, Job::Read { gpid, incarnation, request, token, job });
     }
 
     fn work_span(&mut self, index: usize, job: &Job) -> Duration {
@@ -177,6 +196,10 @@ impl World<'_> {
             Job::ReadLog { gpid, signature, from, to } => {
                 let mutations = self.finish_read(index, gpid, from, to)?;
                 Event::LogRead { gpid, signature, mutations }
+            }
+            Job::Read { gpid, incarnation, request, token, job } => {
+                let valid = self.incarnation(index, gpid) == incarnation;
+                return self.finish_late_read(index, gpid, valid, (&request, token), job);
             }
             Job::Fetch { gpid, incarnation, signature, from, transfer, checkpoint } => {
                 let valid = self.incarnation(index, gpid) == incarnation;
@@ -316,6 +339,30 @@ impl World<'_> {
             }
             result => result.map_err(crate::shell::log_failed),
         }
+    }
+
+    fn finish_late_read(
+        &mut self,
+        index: usize,
+        gpid: Gpid,
+        valid: bool,
+        (request, token): (&Bytes, Token),
+        job: ReadJob,
+    ) -> Checked {
+        let node = self.machines[index].disk.node;
+        let reply = match job() {
+            Ok((decree, answer)) => {
+                self.history.on_read(node, gpid, decree, &[Act::late_read(request, &answer)])?;
+                self.tally.note(Sometimes::ReadLate);
+                Reply::Done { decree, answer }
+            }
+            Err(error) => {
+                check(!valid, "app", || format!("{gpid} on {node} can't be read: {error}"))?;
+                Reply::Unknown
+            }
+        };
+        self.answer(index, token, reply);
+        Ok(())
     }
 
     /// A checkpoint arrived, whole or not at all, and takes the place of what is here, unless that is newer.

@@ -1,0 +1,89 @@
+//! What reads answer.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::answer::{Head, Page, Remaining, ScanEntry, State, encode_decided_value};
+use crate::live::invalid;
+use crate::request::Read;
+use crate::rows;
+use crate::states::Stored;
+use crate::view::View;
+
+/// A page of a scan ends after so many bytes, and after so many rows: deleted keys have rows, too.
+const PAGE_BYTES: usize = 256 << 10;
+const PAGE_ROWS: usize = 4096;
+
+/// Answers reads from one view of the rows, as of one time.
+pub(crate) struct Reader<'a> {
+    view: &'a View<'a>,
+    now_us: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(view: &'a View<'a>, now_us: u64) -> Self {
+        Self { view, now_us }
+    }
+
+    /// # Errors
+    /// What the view says; `InvalidData` for rows that make no sense.
+    pub(crate) fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
+        match *read {
+            Read::Get { key } => self.view.stored(key, |stored| {
+                let seen = self.visible(stored);
+                if seen.value.is_none() {
+                    return Ok(seen.encode_with(&[])); // one that has expired is not looked at
+                }
+                stored.with_value(|value| seen.encode_with(value))
+            }),
+            Read::Ttl { key } => {
+                let seen = self.view.stored(key, |stored| Ok(self.visible(stored)))?;
+                let remaining = match seen.value {
+                    None => Remaining::NoValue,
+                    Some(None) => Remaining::ForEver,
+                    Some(Some(at_us)) => Remaining::Micros(at_us - self.now_us),
+                };
+                Ok(remaining.encode())
+            }
+            Read::GetAt { key, version } => {
+                let decided = self.view.get(&rows::decided_row(key, version))?;
+                Ok(encode_decided_value(decided))
+            }
+            Read::Scan { limit, from, to } => Ok(self.scan(limit, from, to)?.encode()),
+        }
+    }
+
+    /// What is to be seen of a key, without the value.
+    fn visible(&self, stored: &Stored<'_>) -> Head {
+        stored.head.visible(self.now_us)
+    }
+
+    fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
+        let (first, end) = (rows::state_row(from), to.map_or_else(rows::state_rows_end, rows::state_row));
+        let (mut page, mut seen, mut bytes) = (Page::default(), 0, 0);
+        if first >= end {
+            return Ok(page);
+        }
+        self.view.scan(&first, end, |row, value| {
+            let key = rows::key_of(row).ok_or_else(|| invalid("a row out of order".into()))?;
+            if page.entries.len() >= limit as usize || seen >= PAGE_ROWS || bytes >= PAGE_BYTES {
+                page.next = Some(Bytes::copy_from_slice(key));
+                return Ok(false);
+            }
+            seen += 1;
+            let stored = Stored::in_row(self.view, key, Some(value))?;
+            let State { version, value } = stored.visible(self.now_us)?;
+            if let Some(value) = value {
+                bytes += key.len() + value.bytes.len();
+                page.entries.push(ScanEntry { key: Bytes::copy_from_slice(key), version, value });
+            }
+            Ok(true)
+        })?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+#[path = "reads_tests.rs"]
+mod tests;
