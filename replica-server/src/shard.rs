@@ -23,7 +23,7 @@ use crate::watchers::Watchers;
 use crate::workers::Workers;
 use crate::{clock, trace};
 
-/// Bytes of mutations in one answer to a learner; the frame that carries it has a limit.
+/// Bytes of mutations in one answer to a learner at most; the frame that carries it has a limit.
 const READ_LOG_BYTES: usize = 4 << 20;
 
 /// All that the task owns.
@@ -244,10 +244,10 @@ impl Shard {
                 let address = self.peers.address(from);
                 self.apps.fetch(FetchTask { gpid, signature, address, transfer, checkpoint }, events);
             }
-            Work::ReadLog { gpid, signature, from, to } => {
+            Work::ReadLog { gpid, signature, from, to, bytes } => {
                 let reader = self.log_reader.clone();
                 self.workers.use_disk(
-                    move || reader.read(gpid, from, to, READ_LOG_BYTES),
+                    move || reader.read(gpid, from, to, bytes.min(READ_LOG_BYTES)),
                     move |result| {
                         let mutations = result.unwrap_or_else(|error| {
                             error!(%gpid, %error, "the prepare log can't be read for a learner");

@@ -78,8 +78,8 @@ pub enum Work {
         /// The checkpoint must hold the effect of this decree.
         at_least: Decree,
     },
-    /// Read committed mutations `from..=to` from the prepare log, as many as fit into one message;
-    /// `Event::LogRead`.
+    /// Read committed mutations `from..=to` from the prepare log, until there are so many bytes of them, or as many as
+    /// fit into one message; `Event::LogRead`.
     ReadLog {
         /// The partition.
         gpid: Gpid,
@@ -89,6 +89,8 @@ pub enum Work {
         from: Decree,
         /// The last decree wanted.
         to: Decree,
+        /// Bytes wanted, of payload.
+        bytes: usize,
     },
     /// Fetch a checkpoint from another node and put it in the place of the app, atomically;
     /// `Event::CheckpointInstalled`.

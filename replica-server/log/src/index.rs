@@ -88,8 +88,8 @@ impl Index {
         }
     }
 
-    /// Where the mutations from `from` to `to` are, without a gap, as many as fit in `max_bytes` and at least
-    /// one if there is one.
+    /// Where the mutations from `from` to `to` are, without a gap: the first, and as many after it as fit in
+    /// `max_bytes`, at least one if there is one.
     pub(crate) fn find(&self, gpid: Gpid, from: Decree, to: Decree, max_bytes: usize) -> Vec<Location> {
         let Some(run) = self.partitions.get(&gpid) else {
             return Vec::new();
@@ -99,13 +99,12 @@ impl Index {
         };
         let count = usize::try_from(span).unwrap_or(usize::MAX).saturating_add(1);
         let mut bytes = 0_usize;
-        let fits = |location: &&Location| {
-            let first = bytes == 0;
-            bytes = bytes.saturating_add(location.length.get() as usize);
-            first || bytes <= max_bytes
+        let fits = |&(index, location): &(usize, &Location)| {
+            bytes += if index == 0 { 0 } else { location.length.get() as usize };
+            index <= 1 || bytes <= max_bytes
         };
-        let wanted = run.locations.iter().skip(position).take(count);
-        wanted.map_while(Option::as_ref).take_while(fits).copied().collect()
+        let wanted = run.locations.iter().skip(position).take(count).map_while(Option::as_ref);
+        wanted.enumerate().take_while(fits).map(|(_, location)| *location).collect()
     }
 
     /// Forgets what is in segments before `first`.

@@ -22,7 +22,8 @@ impl LogReader {
     }
 
     /// The mutations of decrees `from..=to`, in order and without a gap from `from` on: fewer, or none, if the
-    /// log does not hold them (any more), and no more than `max_bytes` in the log, though at least one.
+    /// log does not hold them (any more), and of those after the first, which a learner has already, no more than
+    /// `max_bytes` in the log, though at least one.
     ///
     /// Of several records with one decree the last counts, and a record with another identity than the one
     /// before removes all that followed that one (§4.6). The caller asks only for what is committed.

@@ -44,6 +44,7 @@ pub(crate) enum Job {
         signature: Signature,
         from: Decree,
         to: Decree,
+        bytes: usize,
     },
     Read {
         gpid: Gpid,
@@ -90,7 +91,9 @@ impl World<'_> {
                 self.provoke_ill(index, SPOILS_AN_OFFER);
                 Job::Offer { gpid, signature, at_least }
             }
-            Work::ReadLog { gpid, signature, from, to } => Job::ReadLog { gpid, signature, from, to },
+            Work::ReadLog { gpid, signature, from, to, bytes } => {
+                Job::ReadLog { gpid, signature, from, to, bytes }
+            }
             Work::FetchCheckpoint { gpid, signature, from, transfer, checkpoint } => {
                 self.provoke_ill(index, SPOILS_A_FETCH);
                 let incarnation = self.incarnation(index, gpid);
@@ -193,8 +196,8 @@ impl World<'_> {
                 let result = self.finish_offer(index, gpid, at_least);
                 Event::CheckpointOffered { gpid, signature, result }
             }
-            Job::ReadLog { gpid, signature, from, to } => {
-                let mutations = self.finish_read(index, gpid, from, to)?;
+            Job::ReadLog { gpid, signature, from, to, bytes } => {
+                let mutations = self.finish_read(index, gpid, from, to, bytes)?;
                 Event::LogRead { gpid, signature, mutations }
             }
             Job::Read { gpid, incarnation, request, token, job } => {
@@ -328,10 +331,11 @@ impl World<'_> {
         gpid: Gpid,
         from: Decree,
         to: Decree,
+        bytes: usize,
     ) -> Result<Vec<std::sync::Arc<words::Mutation>>, Violation> {
         let machine = &self.machines[index];
         let Some(process) = &machine.process else { return Ok(Vec::new()) };
-        match process.log.reader().read(gpid, from, to, LOG_READ_BYTES) {
+        match process.log.reader().read(gpid, from, to, bytes.min(LOG_READ_BYTES)) {
             // The learner gets a checkpoint then.
             Err(_) if machine.ills.room(self.now).is_err() || machine.disk.doubtful.contains(&gpid) => {
                 self.tally.note(Sometimes::LogUnreadable);

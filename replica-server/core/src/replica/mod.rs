@@ -7,6 +7,7 @@
 //! | `primary.rs` | ordering writes, commits (§3) |
 //! | `configuration.rs` | changing roles, reconciliation, proposals, handover (§4, §5.5) |
 //! | `teaching.rs`, `learning.rs` | the two sides of learning (§6) |
+//! | `progress.rs`, `portion.rs` | how far a peer has come, and how much it is sent at once |
 //! | `throttle.rs`, `held.rs` | slowing writers down and turning requests away, by the app's environment |
 //! | `lease.rs` | granting leases and holding them, for one partition (§5) |
 //! | `storage.rs` | creation, removal, checkpoints (§4.8, §7.5) |
@@ -17,6 +18,7 @@ mod held;
 mod learning;
 mod lease;
 mod load;
+mod portion;
 mod primary;
 mod progress;
 mod requests;

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use words::{Decree, Time};
 
+use super::portion::Portion;
 use crate::Settings;
 use crate::prepare_list::PrepareList;
-
-/// A batch of re-sends grows by this power of two at most; all of it is in the prepare list, which is bounded.
-const MAX_DOUBLINGS: u32 = 6;
 
 /// A secondary's, or a streaming learner's, progress in the present ballot.
 ///
@@ -26,8 +24,8 @@ pub(crate) struct Progress {
     batch: Option<Batch>,
     /// Since when all that is prepared has been sent, as it was made.
     pub(crate) level_since: Option<Time>,
-    /// How often the size of a batch of re-sends was doubled.
-    doublings: u32,
+    /// How large the next batch of re-sends is.
+    portion: Portion,
     /// When to send again what was not acknowledged; means something while `acked < sent`.
     retry_at: Time,
     /// Since when something is sent that is not acknowledged, without any progress.
@@ -45,15 +43,6 @@ struct Batch {
     prepared: Decree,
 }
 
-impl Batch {
-    /// What is caught up in a round trip must outgrow what is written in one (§6.3): by as much again. A batch that
-    /// is larger than it has to be only keeps the peer's log busy, and what all other partitions wait for there.
-    fn is_too_small(&self, last_prepared: Decree) -> bool {
-        let written = last_prepared.0.saturating_sub(self.prepared.0);
-        written.saturating_mul(2) > self.end.0 - self.after.0
-    }
-}
-
 impl Progress {
     /// A peer that has all up to `base`.
     pub(crate) fn from(base: Decree) -> Self {
@@ -63,7 +52,7 @@ impl Progress {
             base,
             batch: None,
             level_since: None,
-            doublings: 0,
+            portion: Portion::default(),
             retry_at: Time::NEVER,
             stuck_since: None,
             lease_until: Time::default(),
@@ -86,15 +75,13 @@ impl Progress {
         self.sent = from.max(self.acked).min(before_last);
         self.base = self.sent;
         self.level_since = None;
-        self.doublings = 0;
+        self.portion = Portion::default();
         self.batch = self.next_batch(self.sent, list, settings);
     }
 
     /// The batch of re-sends that begins after a decree, if there is anything.
     fn next_batch(&self, after: Decree, list: &PrepareList, settings: &Settings) -> Option<Batch> {
-        let (mutations, bytes) =
-            (settings.resend_batch << self.doublings, settings.batch_bytes << self.doublings);
-        let end = list.batch_after(after, mutations, bytes);
+        let end = list.batch_after(after, self.portion.mutations(settings), self.portion.bytes(settings));
         (end > after).then_some(Batch { after, end, prepared: list.last_prepared() })
     }
 
@@ -143,9 +130,7 @@ impl Progress {
         };
         if self.acked >= batch.end {
             self.sent = self.sent.max(self.acked);
-            if batch.is_too_small(list.last_prepared()) {
-                self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
-            }
+            self.portion.was_taken((batch.after, batch.end), (batch.prepared, list.last_prepared()));
             // A batch that reaches the end ends the re-sending: from here on prepares are streamed.
             let next = self.next_batch(self.sent, list, settings);
             self.batch = next.filter(|next| next.end < list.last_prepared());
@@ -237,7 +222,7 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_bytes() {
         let mut progress = Progress::from(Decree(10));
-        let settings = Settings { batch_bytes: 3 * 64 - 1, ..settings() };
+        let settings = Settings { batch_bytes: 4 * (3 * 64 - 1), ..settings() };
         progress.rewind(Decree(2), &list(10), &settings);
         assert_eq!(collect(&mut progress, 10), [3, 4]);
         progress.on_ack(T0, Decree(4), &list(10), &settings);

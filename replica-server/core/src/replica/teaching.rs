@@ -9,6 +9,7 @@ use words::{
     MutationId, NodeId, PeerMessage, Signature, Time,
 };
 
+use super::portion::Portion;
 use super::progress::Progress;
 use super::{Replica, Role};
 use crate::step::Step;
@@ -30,6 +31,10 @@ pub(super) struct Teaching {
     /// What it asks for next, once it has what is on its way, begins after this; the list keeps that, or whoever
     /// is taught in smaller steps than the list is long would never come to be taught from the list (§6.3).
     wants_after: Option<Decree>,
+    /// How much is read from the log for it next.
+    portion: Portion,
+    /// What it had, and what was committed, when it asked last.
+    asked: Option<(Decree, Decree)>,
     /// When it is invited again, unless it gets prepares: the invitation may be lost, or the learner has given
     /// up and nobody heard of it. One that is busy with this learning ignores it.
     invite_at: Time,
@@ -144,6 +149,8 @@ impl Replica {
             phase: Phase::Invited,
             has: Decree::ZERO,
             wants_after: None,
+            portion: Portion::default(),
+            asked: None,
             invite_at: step.now.time + step.settings.resend,
             progress_at: step.now.time,
             waited_from: None,
@@ -226,9 +233,12 @@ impl Replica {
         teaching.has = has;
         teaching.wants_after = Some(committed);
         teaching.progress_at = step.now.time;
-        // As much as the shell puts into one answer: what is read must outrun what is written (§6.3). What it has
-        // is read too, to see that it is the same.
-        step.work(Work::ReadLog { gpid, signature, from: has.max(Decree(1)), to: committed });
+        if let Some((had, there_was)) = teaching.asked.replace((has, committed)) {
+            teaching.portion.was_taken((had, has), (there_was, committed));
+        }
+        let bytes = teaching.portion.bytes(step.settings);
+        // What it has is read too, to see that it is the same.
+        step.work(Work::ReadLog { gpid, signature, from: has.max(Decree(1)), to: committed, bytes });
     }
 
     /// The learner has another history, or more than this primary: only after an operator forced an older one
@@ -387,6 +397,8 @@ mod tests {
             phase: Phase::Streaming(Progress::from(Decree(50))),
             has: Decree(50),
             wants_after: None,
+            portion: Portion::default(),
+            asked: None,
             invite_at: now,
             progress_at: now,
             waited_from: None,

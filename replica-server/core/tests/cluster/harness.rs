@@ -483,7 +483,7 @@ impl Cluster {
                 (node.hosted, node.durable) = (Some(copy.clone()), Some(copy.clone()));
                 Some(Event::CheckpointInstalled { gpid, signature, result: Ok(copy.applied) })
             }
-            Work::ReadLog { gpid, signature, from, to } => {
+            Work::ReadLog { gpid, signature, from, to, .. } => {
                 let mut found = BTreeMap::new();
                 for record in &self.nodes[&id].log {
                     if let Record::Prepare { mutation, .. } = record {

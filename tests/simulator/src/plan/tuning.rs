@@ -79,6 +79,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         window,
         queue: dice.pick(&[2, 8_192]),
         batch: dice.pick(&[4, 64, 1_024]),
+        batch_bytes: dice.pick(&[2_000, 1 << 20]),
         // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
         list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
         resend_batch: 2 * window + dice.pick(&[16, 32, 128]),
