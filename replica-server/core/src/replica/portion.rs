@@ -13,7 +13,8 @@ const MAX_DOUBLINGS: u32 = 6;
 const FIRST_PART: usize = 4;
 
 /// The size of the next portion, for one peer. What is caught up in a round trip must outgrow what is written in one
-/// (§6.3), and a portion that is larger than it has to be only keeps the peer's log busy.
+/// (§6.3), and a portion that is larger than it has to be only keeps the peer's log busy: so it is twice to four times
+/// what is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Portion {
     doublings: u32,
@@ -33,8 +34,12 @@ impl Portion {
     /// The peer came from one decree to the next with the last portion, while what there is did so.
     pub(crate) fn was_taken(&mut self, peer: (Decree, Decree), written: (Decree, Decree)) {
         let difference = |(from, to): (Decree, Decree)| to.0.saturating_sub(from.0);
-        if difference(written).saturating_mul(2) > difference(peer) {
+        let (written, caught_up) = (difference(written), difference(peer));
+        if written.saturating_mul(2) > caught_up {
             self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
+        } else if written > 0 && written.saturating_mul(4) < caught_up {
+            // While nothing is written nobody waits for it.
+            self.doublings = self.doublings.saturating_sub(1);
         }
     }
 }
@@ -44,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_while_as_much_is_written_as_is_caught_up() {
+    fn it_is_twice_to_four_times_what_is_written_meanwhile() {
         let settings = Settings::default();
         let mut portion = Portion::default();
         let mut next = |caught_up: u64, written: u64| {
@@ -56,6 +61,10 @@ mod tests {
         assert_eq!(next(20, 11), (256, 512));
         assert_eq!(next(0, 1), (512, 1024));
         assert_eq!(next(0, 0), (512, 1024));
+        assert_eq!(next(20, 5), (512, 1024), "half as much would just be enough");
+        assert_eq!(next(20, 4), (256, 512));
+        assert_eq!(next(20, 1), (128, 256));
+        assert_eq!(next(20, 1), (128, 256));
         for _ in 0..9 {
             next(1, 1);
         }
