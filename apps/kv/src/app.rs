@@ -13,8 +13,8 @@ use rocksdb::Cache;
 
 use crate::checkpoints::Checkpoints;
 use crate::live::{self, Live, invalid};
-use crate::reads::Reader;
-use crate::request::{BROKEN, MALFORMED, Read, Request};
+use crate::reads;
+use crate::request::{BROKEN, MALFORMED, Request};
 use crate::rows::{self, Position};
 use crate::states::Stored;
 use crate::writes::Changes;
@@ -135,16 +135,10 @@ impl KvApp {
         let (live, failure, request) = (Arc::clone(&self.live), Arc::clone(&self.failure), request.clone());
         Box::new(move || {
             let view = live.moment();
-            let answer = || {
-                let position = view.position()?;
-                let answer = match Request::decode(&request) {
-                    Ok(Request::Read(read)) => Ok(Reader::new(&view, position.now_us).answer(&read)?),
-                    Ok(Request::Write(_)) => Err(no_read()),
-                    Err(rejection) => Err(rejection),
-                };
-                Ok((position.decree, answer))
-            };
-            answer().inspect_err(|error| note_failure(&failure, error))
+            let read = view.position().and_then(|Position { decree, now_us }| {
+                reads::answer(&view, now_us, &request).map(|answer| (decree, answer))
+            });
+            read.inspect_err(|error| note_failure(&failure, error))
         })
     }
 }
@@ -159,30 +153,20 @@ impl ReplicatedApp for KvApp {
     }
 
     fn read(&self, request: &[u8]) -> AppAnswer {
-        match Request::decode(request)? {
-            Request::Read(read) => {
-                let view = self.live.present();
-                let answer = Reader::new(&view, self.position.now_us).answer(&read);
-                answer.map_err(|error| self.broken(&error))
-            }
-            Request::Write(_) => Err(no_read()),
-        }
+        let answer = reads::answer(&self.live.present(), self.position.now_us, request);
+        answer.unwrap_or_else(|error| Err(self.broken(&error)))
     }
 
     fn start_read(&self, request: &Bytes) -> Reading {
-        let read = match Request::decode(request) {
-            // It goes through many rows, wherever they are.
-            Ok(Request::Read(Read::Scan { .. })) => return Reading::Later(self.read_later(request)),
-            Ok(Request::Read(read)) => read,
-            Ok(Request::Write(_)) => return Reading::Answered(Err(no_read())),
-            Err(rejection) => return Reading::Answered(Err(rejection)),
-        };
-        let view = self.live.memory();
-        match Reader::new(&view, self.position.now_us).answer(&read) {
+        if reads::is_long(request) {
+            return Reading::Later(self.read_later(request));
+        }
+        match reads::answer(&self.live.memory(), self.position.now_us, request) {
+            Ok(answer) => Reading::Answered(answer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Reading::Later(self.read_later(request))
             }
-            answer => Reading::Answered(answer.map_err(|error| self.broken(&error))),
+            Err(error) => Reading::Answered(Err(self.broken(&error))),
         }
     }
 
@@ -287,11 +271,7 @@ fn note_failure(failure: &OnceLock<String>, error: &io::Error) {
     failure.get_or_init(|| format!("the database: {error}"));
 }
 
-fn no_read() -> Rejection {
-    rejected(MALFORMED, "this is no read: send it as a write")
-}
-
-fn rejected(code: u32, message: &str) -> Rejection {
+pub(crate) fn rejected(code: u32, message: &str) -> Rejection {
     Rejection { code, message: message.into() }
 }
 

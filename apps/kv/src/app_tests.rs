@@ -7,7 +7,7 @@ use replicated_app::{AppInfo, Gpid};
 
 use super::*;
 use crate::answer::{Change, Decided, Page, State};
-use crate::request::{Condition, TOO_LONG, Write};
+use crate::request::{Condition, Read, TOO_LONG, Write};
 
 pub(crate) fn open(folder: &Path) -> io::Result<Box<dyn ReplicatedApp>> {
     KvType::default().open(&OpenContext { gpid: Gpid::new(1, 0), app: &AppInfo::default(), folder })

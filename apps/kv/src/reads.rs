@@ -3,10 +3,12 @@
 use std::io;
 
 use bytes::Bytes;
+use replicated_app::AppAnswer;
 
 use crate::answer::{Head, Page, Remaining, ScanEntry, State, encode_decided_value};
+use crate::app::rejected;
 use crate::live::invalid;
-use crate::request::Read;
+use crate::request::{MALFORMED, Read, Request};
 use crate::rows;
 use crate::states::Stored;
 use crate::view::View;
@@ -15,20 +17,30 @@ use crate::view::View;
 const PAGE_BYTES: usize = 256 << 10;
 const PAGE_ROWS: usize = 4096;
 
-/// Answers reads from one view of the rows, as of one time.
-pub(crate) struct Reader<'a> {
+/// Whether a request goes through many rows, wherever they are.
+pub(crate) fn is_long(request: &[u8]) -> bool {
+    matches!(Request::decode(request), Ok(Request::Read(Read::Scan { .. })))
+}
+
+/// What is answered to a request by what is to be seen at a time.
+///
+/// # Errors
+/// What the view says; `InvalidData` for rows that make no sense.
+pub(crate) fn answer(view: &View<'_>, now_us: u64, request: &[u8]) -> io::Result<AppAnswer> {
+    match Request::decode(request) {
+        Ok(Request::Read(read)) => Reader { view, now_us }.answer(&read).map(Ok),
+        Ok(Request::Write(_)) => Ok(Err(rejected(MALFORMED, "this is no read: send it as a write"))),
+        Err(rejection) => Ok(Err(rejection)),
+    }
+}
+
+struct Reader<'a> {
     view: &'a View<'a>,
     now_us: u64,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(view: &'a View<'a>, now_us: u64) -> Self {
-        Self { view, now_us }
-    }
-
-    /// # Errors
-    /// What the view says; `InvalidData` for rows that make no sense.
-    pub(crate) fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
+impl Reader<'_> {
+    fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
         match *read {
             Read::Get { key } => self.view.stored(key, |stored| {
                 let seen = self.visible(stored);

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use replicated_app::{Bytes, Decree, ReadJob, Reading, ReplicatedApp};
+use replicated_app::{Decree, ReadJob, Reading, ReplicatedApp};
 
 use super::*;
 use crate::app::tests as store;

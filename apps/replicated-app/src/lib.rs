@@ -53,8 +53,9 @@ pub trait ReplicatedApp: Send {
     }
 
     /// Why this app can't be believed any more, if so: its files turned out to be damaged, or can't be written. Asked
-    /// after each `apply` and each read, also one that a job has ended; the framework then gives up the replica, nobody is told what that call
-    /// answered, and the state is learned afresh from another. An app whose state is in memory has no such reason.
+    /// after each `apply` and each read, also one that a job has ended; the framework then gives up the replica,
+    /// nobody is told what that call answered, and the state is learned afresh from another. An app whose state is in
+    /// memory has no such reason.
     fn failure(&self) -> Option<&str> {
         None
     }
