@@ -155,7 +155,7 @@ section! {
         prepare_list_tail: usize = 1024, Number(0, MIB);
         /// Bytes of payload of those at most.
         prepare_list_tail_bytes: usize = 16 << 20, Number(0, 1024 * MIB);
-        /// Mutations in one batch of re-sends, which has a quarter of `mutation_batch_bytes` at most, too.
+        /// Mutations in one batch of re-sends, which has a quarter of the largest mutation's bytes at most, too.
         resend_batch: usize = 128, Number(1, 65_536);
         /// Bytes of recent changes kept for clients that watch, a partition.
         watch_history_bytes: usize = 4 << 20, Number(0, 1024 * MIB);

@@ -63,8 +63,9 @@ pub(crate) enum Job {
     },
 }
 
-/// The most that one read of the log answers, in bytes.
-const LOG_READ_BYTES: usize = 4_000;
+/// The most that one read of the log answers, in bytes: several times the largest mutation, as in the shell, or a learner
+/// would not come nearer under load.
+const LOG_READ_BYTES: usize = 40_000;
 
 /// What spoils the making of an offer, and the installing of what was fetched.
 const SPOILS_AN_OFFER: &[Ill] =

@@ -14,6 +14,7 @@ const KEPT: &[(u64, &str)] = &[
 const RARE: &[&str] = &[
     "a write was refused since its session had expired",
     "a bit of a log changed while it was open",
+    "a bit of an older segment changed on its disk",
     "a replica was told to set its state aside",
 ];
 

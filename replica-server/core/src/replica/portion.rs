@@ -28,7 +28,8 @@ impl Portion {
 
     /// In bytes; a single larger mutation still goes.
     pub(crate) fn bytes(self, settings: &Settings) -> usize {
-        (settings.batch_bytes / FIRST_PART) << self.doublings
+        let largest = settings.batch_bytes.max(settings.max_write_bytes);
+        (largest / FIRST_PART) << self.doublings
     }
 
     /// The peer came from one decree to the next with the last portion, while what there is did so.
@@ -56,18 +57,18 @@ mod tests {
             portion.was_taken((Decree(10), Decree(10 + caught_up)), (Decree(50), Decree(50 + written)));
             (portion.mutations(&settings), portion.bytes(&settings) >> 10)
         };
-        assert_eq!(next(20, 0), (128, 256));
-        assert_eq!(next(20, 10), (128, 256), "it came nearer by half of it");
-        assert_eq!(next(20, 11), (256, 512));
-        assert_eq!(next(0, 1), (512, 1024));
-        assert_eq!(next(0, 0), (512, 1024));
-        assert_eq!(next(20, 5), (512, 1024), "half as much would just be enough");
-        assert_eq!(next(20, 4), (256, 512));
-        assert_eq!(next(20, 1), (128, 256));
-        assert_eq!(next(20, 1), (128, 256));
+        assert_eq!(next(20, 0), (128, 272));
+        assert_eq!(next(20, 10), (128, 272), "it came nearer by half of it");
+        assert_eq!(next(20, 11), (256, 544));
+        assert_eq!(next(0, 1), (512, 1088));
+        assert_eq!(next(0, 0), (512, 1088));
+        assert_eq!(next(20, 5), (512, 1088), "half as much would just be enough");
+        assert_eq!(next(20, 4), (256, 544));
+        assert_eq!(next(20, 1), (128, 272));
+        assert_eq!(next(20, 1), (128, 272));
         for _ in 0..9 {
             next(1, 1);
         }
-        assert_eq!(next(1, 1), (128 << 6, 256 << 6), "it has a bound");
+        assert_eq!(next(1, 1), (128 << 6, 272 << 6), "it has a bound");
     }
 }

@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_bytes() {
         let mut progress = Progress::from(Decree(10));
-        let settings = Settings { batch_bytes: 4 * (3 * 64 - 1), ..settings() };
+        let settings = Settings { batch_bytes: 4 * (3 * 64 - 1), max_write_bytes: 4, ..settings() };
         progress.rewind(Decree(2), &list(10), &settings);
         assert_eq!(collect(&mut progress, 10), [3, 4]);
         progress.on_ack(T0, Decree(4), &list(10), &settings);

@@ -70,6 +70,8 @@ pub(super) fn habits(dice: &mut Dice) -> Habits {
 pub(super) fn settings(dice: &mut Dice) -> Settings {
     let lease_ms = dice.pick(&[200, 500, 500, 1_000]);
     let window = dice.pick(&[1, 4, 64]);
+    // With the smaller ones what a learner gets at once is bounded in bytes, too.
+    let (batch_bytes, max_write_bytes) = dice.pick(&[(2_000, 8_000), (1 << 20, (1 << 20) + (64 << 10))]);
     Settings {
         heartbeat: Duration::from_millis(lease_ms / 5),
         lease: Duration::from_millis(lease_ms),
@@ -79,7 +81,8 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         window,
         queue: dice.pick(&[2, 8_192]),
         batch: dice.pick(&[4, 64, 1_024]),
-        batch_bytes: dice.pick(&[2_000, 1 << 20]),
+        batch_bytes,
+        max_write_bytes,
         // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
         list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
         resend_batch: 2 * window + dice.pick(&[16, 32, 128]),
