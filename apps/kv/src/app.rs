@@ -158,9 +158,6 @@ impl ReplicatedApp for KvApp {
     }
 
     fn start_read(&self, request: &Bytes) -> Reading {
-        if reads::is_long(request) {
-            return Reading::Later(self.read_later(request));
-        }
         match reads::answer(&self.live.memory(), self.position.now_us, request) {
             Ok(answer) => Reading::Answered(answer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -109,7 +109,7 @@ impl Live {
         View::present(&self.db)
     }
 
-    /// The same without the disk.
+    /// The same for who must not wait.
     pub(crate) fn memory(&self) -> View<'_> {
         View::memory(&self.db)
     }

@@ -17,11 +17,6 @@ use crate::view::View;
 const PAGE_BYTES: usize = 256 << 10;
 const PAGE_ROWS: usize = 4096;
 
-/// Whether a request goes through many rows, wherever they are.
-pub(crate) fn is_long(request: &[u8]) -> bool {
-    matches!(Request::decode(request), Ok(Request::Read(Read::Scan { .. })))
-}
-
 /// What is answered to a request by what is to be seen at a time.
 ///
 /// # Errors
@@ -42,15 +37,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
         match *read {
-            Read::Get { key } => self.view.stored(key, |stored| {
-                let seen = self.visible(stored);
-                if seen.value.is_none() {
-                    return Ok(seen.encode_with(&[])); // one that has expired is not looked at
-                }
-                stored.with_value(|value| seen.encode_with(value))
-            }),
+            Read::Get { key } => {
+                self.view.stored(key, |stored| stored.seen_at(self.now_us, Head::encode_with))
+            }
             Read::Ttl { key } => {
-                let seen = self.view.stored(key, |stored| Ok(self.visible(stored)))?;
+                let seen = self.view.stored(key, |stored| Ok(stored.head.visible(self.now_us)))?;
                 let remaining = match seen.value {
                     None => Remaining::NoValue,
                     Some(None) => Remaining::ForEver,
@@ -64,11 +55,6 @@ impl Reader<'_> {
             }
             Read::Scan { limit, from, to } => Ok(self.scan(limit, from, to)?.encode()),
         }
-    }
-
-    /// What is to be seen of a key, without the value.
-    fn visible(&self, stored: &Stored<'_>) -> Head {
-        stored.head.visible(self.now_us)
     }
 
     fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {

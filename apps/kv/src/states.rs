@@ -71,13 +71,18 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// The whole state, as it is to be seen at a time. A value that has expired is not looked at.
-    pub(crate) fn visible(&self, now_us: u64) -> io::Result<State> {
+    /// What `see` makes of what is to be seen at a time. A value that has expired is not looked at.
+    pub(crate) fn seen_at<T>(&self, now_us: u64, see: impl FnOnce(Head, &[u8]) -> T) -> io::Result<T> {
         let seen = self.head.visible(now_us);
         if seen.value.is_none() {
-            return Ok(seen.with(&[]));
+            return Ok(see(seen, &[]));
         }
-        self.with_value(|value| seen.with(value))
+        self.with_value(|value| see(seen, value))
+    }
+
+    /// The whole state, as it is to be seen at a time.
+    pub(crate) fn visible(&self, now_us: u64) -> io::Result<State> {
+        self.seen_at(now_us, Head::with)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use rocksdb::{DB, DBRawIterator, ReadOptions, ReadTier, Snapshot};
+use rocksdb::{DB, ReadOptions, ReadTier, Snapshot};
 
 use crate::live::{each_row, failed};
 use crate::rows::{self, Position};
@@ -26,7 +26,8 @@ impl<'a> View<'a> {
         Self { db, sight: Sight::Present }
     }
 
-    /// The same, without the disk: whatever would have to be read from there fails, with `WouldBlock`.
+    /// The same for who must not wait: what would have to be read from the disk fails, with `WouldBlock`, and so does
+    /// what goes through many rows, wherever they are.
     pub(crate) fn memory(db: &'a DB) -> Self {
         Self { db, sight: Sight::Memory }
     }
@@ -67,9 +68,12 @@ impl<'a> View<'a> {
         to: Vec<u8>,
         take: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
     ) -> io::Result<()> {
+        if matches!(self.sight, Sight::Memory) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let mut reading = self.reading();
         reading.set_iterate_upper_bound(to);
-        let mut rows: DBRawIterator<'_> = self.db.raw_iterator_opt(reading);
+        let mut rows = self.db.raw_iterator_opt(reading);
         rows.seek(from);
         each_row(rows, take)
     }

@@ -78,8 +78,8 @@ pub enum Work {
         /// The checkpoint must hold the effect of this decree.
         at_least: Decree,
     },
-    /// Read committed mutations `from..=to` from the prepare log, until there are so many bytes of them, or as many as
-    /// fit into one message; `Event::LogRead`.
+    /// Read committed mutations `from..=to` from the prepare log, until those after the first are so many bytes, or
+    /// as many as fit into one message; `Event::LogRead`.
     ReadLog {
         /// The partition.
         gpid: Gpid,
@@ -89,7 +89,7 @@ pub enum Work {
         from: Decree,
         /// The last decree wanted.
         to: Decree,
-        /// Bytes wanted, of payload.
+        /// Bytes wanted after the first, which the learner may have already.
         bytes: usize,
     },
     /// Fetch a checkpoint from another node and put it in the place of the app, atomically;

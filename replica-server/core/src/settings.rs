@@ -36,7 +36,8 @@ pub struct Settings {
     pub list_tail: usize,
     /// Bytes of payload of that tail at most.
     pub list_tail_bytes: usize,
-    /// Mutations in one batch of re-sends, and a quarter of the largest mutation's bytes; doubled where that is little (§6.3).
+    /// Mutations in one batch of re-sends, which has a quarter of the largest mutation's bytes at most, too; both are
+    /// doubled where that is little (§6.3).
     pub resend_batch: usize,
     /// Fewer members than this, and writes are refused (§3.6); an app with fewer replicas needs no more than it has.
     pub mutation_2pc_min_replica_count: usize,

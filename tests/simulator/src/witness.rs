@@ -50,7 +50,7 @@ impl Act {
 /// An app that is watched. It knows nothing of that: its requests come without the numbers.
 pub(crate) struct Witness {
     app: Box<dyn ReplicatedApp>,
-    /// Reads only have `&self`.
+    /// Reads only have `&self`, and those that a mutation carries are asked here as well.
     acts: RefCell<Vec<Act>>,
     /// The last batch's.
     timestamp_us: u64,

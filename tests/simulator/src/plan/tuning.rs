@@ -71,7 +71,9 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
     let lease_ms = dice.pick(&[200, 500, 500, 1_000]);
     let window = dice.pick(&[1, 4, 64]);
     // With the smaller ones what a learner gets at once is bounded in bytes, too.
-    let (batch_bytes, max_write_bytes) = dice.pick(&[(2_000, 8_000), (1 << 20, (1 << 20) + (64 << 10))]);
+    let usual = Settings::default();
+    let (batch_bytes, max_write_bytes) =
+        dice.pick(&[(2_000, 8_000), (usual.batch_bytes, usual.max_write_bytes)]);
     Settings {
         heartbeat: Duration::from_millis(lease_ms / 5),
         lease: Duration::from_millis(lease_ms),
@@ -89,7 +91,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         checkpoint_decrees: dice.pick(&[5, 30, 100, 200_000]),
         checkpoint_interval: Duration::from_millis(dice.pick(&[700, 5_000, 60_000])),
         mutation_2pc_min_replica_count: dice.pick(&[1, 2, 2]),
-        ..Settings::default()
+        ..usual
     }
 }
 
