@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::direct::Direct;
+
 /// One folder. Names are plain file names.
 ///
 /// A file that was created, renamed or removed is surely so after a crash only once
@@ -122,14 +124,14 @@ impl FileSystem for RealFolder {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let mut options = fs::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(true).open(self.path.join(name))?;
-        Ok(Box::new(RealFile(file)))
+        let path = self.path.join(name);
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(Box::new(RealFile { file, direct: Direct::open(&path)? }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile { file, direct: None }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -146,27 +148,34 @@ impl FileSystem for RealFolder {
 }
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// A second handle that only new files are worth: most others are read.
+    direct: Option<Direct>,
+}
 
 impl File for RealFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        match &self.direct {
+            Some(direct) => direct.write_at(&self.file, offset, bytes),
+            None => self.file.write_all_at(bytes, offset),
+        }
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 
     fn sync(&self) -> io::Result<()> {
         // fdatasync on Linux: the content and the length, not the times.
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }

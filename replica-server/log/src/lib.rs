@@ -79,6 +79,7 @@
 //! every start tells of it again, from where it is or from a restatement. A log with damage goes on in a new
 //! segment.
 
+mod direct;
 mod file_system;
 mod frame;
 mod index;
@@ -93,3 +94,6 @@ pub use log::{Options, PrepareLog};
 pub use memory::{Crash, MemoryFolder};
 pub use reader::LogReader;
 pub use recovery::{Damage, LogError, Opened};
+
+/// Bytes of a block, what the log writes a file by: no usual disk or file system has larger ones.
+const BLOCK: usize = 4096;

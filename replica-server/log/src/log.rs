@@ -10,7 +10,7 @@ use crate::frame::{self, Place};
 use crate::index::Index;
 use crate::recovery::{self, Damage, LogError, Opened};
 use crate::segment::{Draft, Noted, Restatement, Segment};
-use crate::{File, FileSystem, LogReader};
+use crate::{BLOCK, File, FileSystem, LogReader};
 
 /// How the log is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +18,14 @@ pub struct Options {
     /// A segment that holds this many bytes of records is followed by a new one.
     pub segment_bytes: u64,
     /// An append that makes a segment's file longer makes it longer by this many bytes more, which are zeros until
-    /// records go over them; 0: by nothing more. A sync of what went over zeros has no new length and no new
-    /// blocks to write: it takes about half the time (`docs/performance.md`).
+    /// records go over them, unless it is large itself; then only to the end of a block. 0: by nothing more. A sync of
+    /// what went over zeros has no new length and no new blocks to write: it takes about half the time
+    /// (`docs/performance.md`).
     pub ahead_bytes: u64,
 }
 
 /// An append of more than this part of `ahead_bytes` goes without: what it saves is less than what the zeros cost.
-const AHEAD_SHARE: u64 = 8;
+const AHEAD_SHARE: usize = 8;
 
 impl Default for Options {
     fn default() -> Self {
@@ -46,9 +47,12 @@ pub struct PrepareLog {
     synced: u64,
     /// How long its file is: what is behind the segment's records are zeros. Only the last one has any.
     file_length: u64,
+    /// What its records fill of the block that the next one begins in. It is written once more with that one, as any
+    /// system does below us: whole blocks need not be read before, nor kept in its cache.
+    tail: Vec<u8>,
     /// Whether what is on disk is unknown, because a sync failed or a failed write could not be undone.
     failed: bool,
-    /// Frames on their way to the file; kept for its capacity.
+    /// The tail and frames on their way to the file; kept for its capacity.
     buffer: Vec<u8>,
     /// Their lengths.
     lengths: Vec<u32>,
@@ -140,13 +144,16 @@ impl PrepareLog {
             index: Arc::new(Mutex::new(recovered.index)),
             synced,
             file_length: synced,
+            tail: Vec::new(),
             failed: false,
             buffer: Vec::new(),
             lengths: Vec::new(),
         };
         // In the new one the damage is told again, so that the segments that it is in can be collected; and a
         // segment whose own header is bad is never written to.
-        if !recovered.is_whole {
+        if recovered.is_whole {
+            log.read_tail().map_err(LogError::io("read the end of the last segment"))?;
+        } else {
             log.roll().map_err(LogError::io("begin a new segment after a damaged one"))?;
         }
         Ok((log, recovered.damage))
@@ -274,10 +281,10 @@ impl PrepareLog {
 
     fn encode(&mut self, records: &[Record]) -> io::Result<()> {
         let segment = self.state.segments.back().expect("there is always one");
-        self.buffer.clear();
+        self.buffer.clone_from(&self.tail);
         self.lengths.clear();
         for record in records {
-            let offset = segment.length + self.buffer.len() as u64;
+            let offset = segment.length + (self.buffer.len() - self.tail.len()) as u64;
             let place = Place { segment: segment.number, offset };
             self.lengths.push(frame::encode(&mut self.buffer, place, self.synced, record)?);
         }
@@ -297,23 +304,36 @@ impl PrepareLog {
         }
     }
 
-    /// Writes the frames in the buffer, with zeros behind them if that is worth it and there is room.
+    /// Writes what is in the buffer, with zeros behind it: to the end of a block, and further if that is worth it, as
+    /// far as there is room.
     fn write(&mut self) -> io::Result<()> {
-        let (frames, ahead) = (self.buffer.len() as u64, self.options.ahead_bytes);
-        let grows = self.active_segment().length + frames > self.file_length;
-        if grows && frames <= ahead / AHEAD_SHARE {
-            self.buffer.resize((frames + ahead) as usize, 0);
+        let (end, ahead) = (self.buffer.len(), self.options.ahead_bytes as usize);
+        let grows = self.tail_begin() + end as u64 > self.file_length;
+        let far = grows && end - self.tail.len() <= ahead / AHEAD_SHARE;
+        let further = [far.then_some(end + ahead), (ahead > 0).then_some(end)];
+        for length in further.into_iter().flatten() {
+            self.buffer.resize(length.next_multiple_of(BLOCK), 0);
             match self.write_buffer() {
-                Err(error) if is_full(&error) && !self.failed => {}
-                result => return result,
+                Err(error) if is_full(&error) && !self.failed => self.buffer.truncate(end),
+                result => return result.map(|()| self.keep_tail(end)),
             }
-            self.buffer.truncate(frames as usize);
         }
-        self.write_buffer()
+        self.write_buffer().map(|()| self.keep_tail(end))
+    }
+
+    /// Of a buffer that was written up to this place.
+    fn keep_tail(&mut self, end: usize) {
+        self.tail.clear();
+        self.tail.extend_from_slice(&self.buffer[end - end % BLOCK..end]);
+    }
+
+    /// Where in the last segment its tail begins.
+    fn tail_begin(&self) -> u64 {
+        self.active_segment().length - self.tail.len() as u64
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
-        let offset = self.active_segment().length;
+        let offset = self.tail_begin();
         if let Err(error) = self.active.write_at(offset, &self.buffer) {
             // A later record could end just where a whole one of these begins, and replay would take it for its
             // successor.
@@ -336,16 +356,22 @@ impl PrepareLog {
     /// Goes on in a new segment. All of the old one is durable, and nothing is behind it, before the new one is
     /// there: only the last segment can have a torn tail (§7.2).
     fn roll(&mut self) -> io::Result<()> {
-        self.sync()?;
-        let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.restatement)?;
-        if self.file_length > self.active_segment().length {
+        let length = self.active_segment().length;
+        if self.synced < length || self.file_length > length {
             self.cut()?;
         }
+        let draft = Draft::write(&*self.files, Some(self.active_segment()), &self.state.restatement)?;
         let published = draft.publish(&*self.files);
-        let (segment, file) = self.poison_unless(published)?;
+        let (segment, file, tail) = self.poison_unless(published)?;
         (self.synced, self.file_length) = (segment.length, segment.length);
         self.state.segments.push_back(segment);
-        self.active = file;
+        (self.active, self.tail) = (file, tail);
         Ok(())
+    }
+
+    fn read_tail(&mut self) -> io::Result<()> {
+        let length = self.active_segment().length;
+        self.tail.resize((length % BLOCK as u64) as usize, 0);
+        self.active.read_at(length - self.tail.len() as u64, &mut self.tail)
     }
 }

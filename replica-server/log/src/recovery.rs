@@ -92,7 +92,7 @@ pub(crate) fn recover(files: &dyn FileSystem, tell: &mut dyn FnMut(Record)) -> R
         None => {
             let draft =
                 Draft::write(files, None, &reading.state.restatement).map_err(LogError::io("write log.1"))?;
-            let (first, file) = draft.publish(files).map_err(LogError::io("write log.1"))?;
+            let (first, file, _) = draft.publish(files).map_err(LogError::io("write log.1"))?;
             reading.state.segments.push_back(first);
             file
         }

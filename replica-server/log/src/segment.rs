@@ -7,7 +7,7 @@ use crc32c::crc32c;
 use words::{AppInfo, Ballot, Decree, Gpid, Record};
 
 use crate::frame::{self, Place};
-use crate::{File, FileSystem};
+use crate::{BLOCK, File, FileSystem};
 
 const MAGIC: [u8; 8] = *b"holdflog";
 /// The version of the format that this code writes and reads.
@@ -161,6 +161,8 @@ pub(crate) fn write_again(files: &dyn FileSystem, number: u64, bytes: &[u8]) -> 
 pub(crate) struct Draft {
     segment: Segment,
     file: Box<dyn File>,
+    /// What it fills of its last block.
+    tail: Vec<u8>,
 }
 
 impl Draft {
@@ -203,18 +205,20 @@ impl Draft {
             return Err(error);
         }
         let segment = Segment { number, start: length, length, highest: BTreeMap::new() };
-        Ok(Self { segment, file })
+        let tail = bytes.split_off(bytes.len() - bytes.len() % BLOCK);
+        Ok(Self { segment, file, tail })
     }
 
     /// Makes it durable, and then a part of the log: a segment has its right name only once its header and
-    /// its restatement are on disk, so neither can ever be torn.
+    /// its restatement are on disk, so neither can ever be torn. Answers the segment, its file, and what it fills of
+    /// its last block.
     ///
     /// # Errors
     /// Those of the file system; what is durable is then unknown.
-    pub(crate) fn publish(self, files: &dyn FileSystem) -> io::Result<(Segment, Box<dyn File>)> {
+    pub(crate) fn publish(self, files: &dyn FileSystem) -> io::Result<(Segment, Box<dyn File>, Vec<u8>)> {
         self.file.sync()?;
         files.rename(&draft_name(self.segment.number), &name(self.segment.number))?;
         files.sync_folder()?;
-        Ok((self.segment, self.file))
+        Ok((self.segment, self.file, self.tail))
     }
 }
