@@ -20,6 +20,8 @@ use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, FlushOptions, LogLevel, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::rows::{self, Position};
 use crate::states::LARGE_VALUE_BYTES;
@@ -96,6 +98,9 @@ impl Live {
         }
         let mut options = options(cache);
         options.create_if_missing(checkpoint.is_none());
+        // Nobody needs to keep in memory what was just written out of memory, and then there is nothing that would
+        // have to go to the disk all at once.
+        options.set_use_direct_io_for_flush_and_compaction(takes_direct_writes(&scratch.0)?);
         // Until it is known what is there.
         options.set_disable_auto_compactions(true);
         let db = DB::open(&options, &scratch.0).map_err(failed)?;
@@ -217,6 +222,22 @@ impl Frozen {
 
 fn number(db: &DB, property: &str) -> io::Result<u64> {
     Ok(db.property_int_value(property).map_err(failed)?.unwrap_or(0))
+}
+
+/// Whether the file system of a folder writes past the system's cache. Some have nothing but that cache.
+fn takes_direct_writes(folder: &Path) -> io::Result<bool> {
+    let path = folder.join("direct");
+    let direct = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT;
+    let takes = match rustix::fs::open(&path, direct, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => true,
+        Err(Errno::INVAL) => false,
+        Err(error) => return Err(error.into()),
+    };
+    // A system that refuses the flag may have made the file all the same.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(takes),
+    }
 }
 
 /// Checks that a folder holds the state after a decree, as far as that can be seen without reading all of it.
