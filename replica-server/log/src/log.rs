@@ -47,9 +47,11 @@ pub struct PrepareLog {
     synced: u64,
     /// How long its file is: what is behind the segment's records are zeros. Only the last one has any.
     file_length: u64,
-    /// What its records fill of the block that the next one begins in. It is written once more with that one, as any
-    /// system does below us: whole blocks need not be read before, nor kept in its cache.
+    /// What its records fill of the block that the next one begins in. It is written once more with a large append, as
+    /// any system does below us: whole blocks need not be read before, nor kept in its cache.
     tail: Vec<u8>,
+    /// The last append was large.
+    is_behind_large: bool,
     /// Whether what is on disk is unknown, because a sync failed or a failed write could not be undone.
     failed: bool,
     /// The tail and frames on their way to the file; kept for its capacity.
@@ -145,6 +147,7 @@ impl PrepareLog {
             synced,
             file_length: synced,
             tail: Vec::new(),
+            is_behind_large: false,
             failed: false,
             buffer: Vec::new(),
             lengths: Vec::new(),
@@ -304,27 +307,32 @@ impl PrepareLog {
         }
     }
 
-    /// Writes what is in the buffer, with zeros behind it: to the end of a block, and further if that is worth it, as
-    /// far as there is room.
+    /// Writes the frames that are in the buffer. Small ones go to where the records end, with zeros behind them if
+    /// the file grows; large ones as whole blocks, as do small ones right behind them: a block that went past the
+    /// cache would have to be read before it is written to. Zeros are for as far as there is room.
     fn write(&mut self) -> io::Result<()> {
-        let (end, ahead) = (self.buffer.len(), self.options.ahead_bytes as usize);
+        let (begin, end, ahead) = (self.tail.len(), self.buffer.len(), self.options.ahead_bytes as usize);
+        let is_large = end - begin > ahead / AHEAD_SHARE;
+        let skipped = if is_large || self.is_behind_large { 0 } else { begin };
         let grows = self.tail_begin() + end as u64 > self.file_length;
-        let far = grows && end - self.tail.len() <= ahead / AHEAD_SHARE;
-        let further = [far.then_some(end + ahead), (ahead > 0).then_some(end)];
-        for length in further.into_iter().flatten() {
-            self.buffer.resize(length.next_multiple_of(BLOCK), 0);
-            match self.write_buffer() {
-                Err(error) if is_full(&error) && !self.failed => self.buffer.truncate(end),
-                result => return result.map(|()| self.keep_tail(end)),
+        let further =
+            [(grows && !is_large).then_some(end + ahead), (skipped == 0 && ahead > 0).then_some(end)];
+        let written = 'written: {
+            for length in further.into_iter().flatten() {
+                self.buffer.resize(length.next_multiple_of(BLOCK), 0);
+                match self.write_buffer(skipped) {
+                    Err(error) if is_full(&error) && !self.failed => self.buffer.truncate(end),
+                    result => break 'written result,
+                }
             }
+            self.write_buffer(skipped)
+        };
+        if written.is_ok() {
+            self.is_behind_large = is_large;
+            self.tail.clear();
+            self.tail.extend_from_slice(&self.buffer[end - end % BLOCK..end]);
         }
-        self.write_buffer().map(|()| self.keep_tail(end))
-    }
-
-    /// Of a buffer that was written up to this place.
-    fn keep_tail(&mut self, end: usize) {
-        self.tail.clear();
-        self.tail.extend_from_slice(&self.buffer[end - end % BLOCK..end]);
+        written
     }
 
     /// Where in the last segment its tail begins.
@@ -332,15 +340,17 @@ impl PrepareLog {
         self.active_segment().length - self.tail.len() as u64
     }
 
-    fn write_buffer(&mut self) -> io::Result<()> {
-        let offset = self.tail_begin();
-        if let Err(error) = self.active.write_at(offset, &self.buffer) {
+    /// Writes the buffer but for its first bytes, which are in the file.
+    fn write_buffer(&mut self, skipped: usize) -> io::Result<()> {
+        let offset = self.tail_begin() + skipped as u64;
+        let bytes = &self.buffer[skipped..];
+        if let Err(error) = self.active.write_at(offset, bytes) {
             // A later record could end just where a whole one of these begins, and replay would take it for its
             // successor.
             let _ = self.cut();
             return Err(error);
         }
-        self.file_length = self.file_length.max(offset + self.buffer.len() as u64);
+        self.file_length = self.file_length.max(offset + bytes.len() as u64);
         Ok(())
     }
 
@@ -365,7 +375,7 @@ impl PrepareLog {
         let (segment, file, tail) = self.poison_unless(published)?;
         (self.synced, self.file_length) = (segment.length, segment.length);
         self.state.segments.push_back(segment);
-        (self.active, self.tail) = (file, tail);
+        (self.active, self.tail, self.is_behind_large) = (file, tail, false);
         Ok(())
     }
 
