@@ -97,7 +97,7 @@ impl Head {
 
     /// A state as bytes.
     pub(crate) fn encode_with(self, value: &[u8]) -> Bytes {
-        self.encode_into(Writer(Vec::with_capacity(self.length() + value.len())), value).0.into()
+        self.encode_into(Writer::with_room(self.length() + value.len()), value).0.into()
     }
 
     fn encode_into(self, out: Writer, value: &[u8]) -> Writer {
@@ -154,7 +154,7 @@ impl State {
 impl Change {
     pub(crate) fn encode(&self) -> Bytes {
         let out = match self {
-            Self::Made(version) => Writer::default().byte(0).u64(*version),
+            Self::Made(version) => Writer::with_room(1 + 8).byte(0).u64(*version),
             Self::Refused(state) => state.encode_into(Writer::default().byte(1)),
         };
         out.0.into()

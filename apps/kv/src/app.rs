@@ -12,7 +12,8 @@ use replicated_app::{
 use rocksdb::Cache;
 
 use crate::checkpoints::Checkpoints;
-use crate::live::{self, Live, invalid};
+use crate::files::{self, invalid};
+use crate::live::Live;
 use crate::reads;
 use crate::request::{BROKEN, MALFORMED, Request};
 use crate::rows::{self, Position};
@@ -73,28 +74,20 @@ impl KvApp {
         let durable = checkpoints.durable();
         let checkpoint = (durable > Decree::ZERO).then(|| checkpoints.folder(durable));
         let live = Live::open(checkpoints.new_live_folder(), checkpoint.as_deref(), &cache)?;
-        let position = live.present().position()?;
+        let position = live.present().position();
         if position.decree != durable {
             return Err(invalid(format!("the checkpoint of decree {durable} is one of {}", position.decree)));
         }
         // Looked up with the first mutation.
         let (next_expiry_us, changes) = (0, Vec::new());
-        Ok(Self {
-            changes,
-            cache,
-            live: Arc::new(live),
-            position,
-            next_expiry_us,
-            checkpoints,
-            failure: Arc::default(),
-        })
+        Ok(Self { changes, cache, live, position, next_expiry_us, checkpoints, failure: Arc::default() })
     }
 
     /// Goes on with the state of a checkpoint; if that can't be opened, with the one before.
     fn begin_with(&mut self, checkpoint: &Path) -> io::Result<()> {
         let live = Live::open(self.checkpoints.new_live_folder(), Some(checkpoint), &self.cache)?;
-        (self.position, self.next_expiry_us) = (live.present().position()?, 0);
-        self.live = Arc::new(live);
+        (self.position, self.next_expiry_us) = (live.present().position(), 0);
+        self.live = live;
         Ok(())
     }
 
@@ -111,14 +104,11 @@ impl KvApp {
                 Err(rejection) => Err(rejection),
             });
         }
+        self.next_expiry_us =
+            changes.next_expiry_us().map_or(self.next_expiry_us, |at_us| at_us.min(self.next_expiry_us));
         let (changes, changed) = changes.into_rows();
-        let expiries = changed
-            .iter()
-            .filter(|(_, value)| value.is_some())
-            .filter_map(|(row, _)| rows::decode_expiry(row).ok());
-        self.next_expiry_us = expiries.map(|(at_us, _)| at_us).fold(self.next_expiry_us, u64::min);
         let position = Position { decree: batch.decree, now_us: batch.timestamp_us };
-        self.live.write(&changed, position)?;
+        self.live.write(changed, position)?;
         (self.position, self.changes) = (position, changes);
         Ok(answers)
     }
@@ -135,9 +125,8 @@ impl KvApp {
         let (live, failure, request) = (Arc::clone(&self.live), Arc::clone(&self.failure), request.clone());
         Box::new(move || {
             let view = live.moment();
-            let read = view.position().and_then(|Position { decree, now_us }| {
-                reads::answer(&view, now_us, &request).map(|answer| (decree, answer))
-            });
+            let Position { decree, now_us } = view.position();
+            let read = reads::answer(&view, now_us, &request).map(|answer| (decree, answer));
             read.inspect_err(|error| note_failure(&failure, error))
         })
     }
@@ -190,7 +179,7 @@ impl ReplicatedApp for KvApp {
             return Ok(None);
         }
         let (checkpoints, cache) = (Arc::clone(&self.checkpoints), self.cache.clone());
-        let (frozen, generation) = (self.live.freeze()?, checkpoints.generation());
+        let (frozen, generation) = (self.live.freeze(), checkpoints.generation());
         Ok(Some(Box::new(move || {
             checkpoints.add(generation, decree, |folder| frozen.link_into(folder, decree, &cache))
         })))
@@ -221,9 +210,9 @@ impl ReplicatedApp for KvApp {
         let fill = |folder: &Path| {
             std::fs::create_dir(folder)?;
             for name in &state.files {
-                live::link_or_copy(&state.folder.join(name), &folder.join(name))?;
+                files::link_or_copy(&state.folder.join(name), &folder.join(name))?;
             }
-            live::check_all(folder, state.decree, &cache)
+            files::check_all(folder, state.decree, &cache)
         };
         match mode {
             ApplyMode::Copy => checkpoints.add(checkpoints.generation(), state.decree, fill).map(drop),
@@ -240,7 +229,7 @@ impl ReplicatedApp for KvApp {
             }
         };
         let view = self.live.present();
-        let read = self.live.each(|row, value| match rows::key_of(row) {
+        let read = view.each(|row, value| match rows::key_of(row) {
             // Where its value is depends on the version of the software that stored it.
             Some(key) => {
                 let stored = Stored::in_row(&view, key, Some(value))?;

@@ -5,6 +5,11 @@
 pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
+    /// For so many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     pub(crate) fn byte(mut self, value: u8) -> Self {
         self.0.push(value);
         self

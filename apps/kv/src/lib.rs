@@ -11,6 +11,8 @@ pub mod bench;
 mod checkpoints;
 mod client;
 mod fields;
+mod files;
+mod layers;
 mod live;
 mod reads;
 pub mod request;

@@ -7,7 +7,7 @@ use replicated_app::AppAnswer;
 
 use crate::answer::{Head, Page, Remaining, ScanEntry, State, encode_decided_value};
 use crate::app::rejected;
-use crate::live::invalid;
+use crate::files::invalid;
 use crate::request::{MALFORMED, Read, Request};
 use crate::rows;
 use crate::states::Stored;
@@ -37,11 +37,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn answer(&self, read: &Read<'_>) -> io::Result<Bytes> {
         match *read {
-            Read::Get { key } => {
-                self.view.stored(key, |stored| stored.seen_at(self.now_us, Head::encode_with))
-            }
+            Read::Get { key } => self.stored(key, |stored| stored.seen_at(self.now_us, Head::encode_with)),
             Read::Ttl { key } => {
-                let seen = self.view.stored(key, |stored| Ok(stored.head.visible(self.now_us)))?;
+                let seen = self.stored(key, |stored| Ok(stored.head.visible(self.now_us)))?;
                 let remaining = match seen.value {
                     None => Remaining::NoValue,
                     Some(None) => Remaining::ForEver,
@@ -57,13 +55,17 @@ impl Reader<'_> {
         }
     }
 
+    fn stored<T>(&self, key: &[u8], see: impl FnOnce(&Stored<'_>) -> io::Result<T>) -> io::Result<T> {
+        self.view.stored(key, &rows::state_row(key), see)
+    }
+
     fn scan(&self, limit: u32, from: &[u8], to: Option<&[u8]>) -> io::Result<Page> {
         let (first, end) = (rows::state_row(from), to.map_or_else(rows::state_rows_end, rows::state_row));
         let (mut page, mut seen, mut bytes) = (Page::default(), 0, 0);
         if first >= end {
             return Ok(page);
         }
-        self.view.scan(&first, end, |row, value| {
+        self.view.scan(&first, &end, |row, value| {
             let key = rows::key_of(row).ok_or_else(|| invalid("a row out of order".into()))?;
             if page.entries.len() >= limit as usize || seen >= PAGE_ROWS || bytes >= PAGE_BYTES {
                 page.next = Some(Bytes::copy_from_slice(key));

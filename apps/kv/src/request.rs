@@ -160,6 +160,8 @@ impl Write<'_> {
         let out = Writer::default();
         let out = match *self {
             Self::Put { key, value, condition, ttl_us } => {
+                // Those of the key and the value are most of the bytes; without a condition that is all.
+                let out = Writer::with_room(1 + 1 + 8 + 4 + key.len() + value.len());
                 condition.encode(out.byte(PUT)).u64(ttl_us).block(key).rest(value)
             }
             Self::Delete { key, condition } => condition.encode(out.byte(DELETE)).rest(key),

@@ -12,6 +12,7 @@
 
 use std::io;
 
+use bytes::Bytes;
 use replicated_app::Decree;
 
 use crate::fields::{Reader, Writer};
@@ -23,6 +24,11 @@ const VALUE: u8 = 4;
 
 /// The row that says which state this is.
 pub(crate) const POSITION: &[u8] = &[0];
+
+/// From which row on, and before which one, all others are.
+pub(crate) fn all_but_the_position() -> (&'static [u8], &'static [u8]) {
+    (&[STATE], &[VALUE + 1])
+}
 
 /// Where the state is in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +56,8 @@ impl Position {
 }
 
 /// The row of a key.
-pub(crate) fn state_row(key: &[u8]) -> Vec<u8> {
-    [&[STATE], key].concat()
+pub(crate) fn state_row(key: &[u8]) -> Bytes {
+    [&[STATE], key].concat().into()
 }
 
 /// The key that a row is about; `None` if it is a row of another kind.
@@ -59,24 +65,29 @@ pub(crate) fn key_of(row: &[u8]) -> Option<&[u8]> {
     row.strip_prefix(&[STATE])
 }
 
+/// The key in the name of such a row.
+pub(crate) fn key_in(name: &Bytes) -> Bytes {
+    name.slice(1..)
+}
+
 /// Behind the rows of all keys.
-pub(crate) fn state_rows_end() -> Vec<u8> {
-    vec![STATE + 1]
+pub(crate) fn state_rows_end() -> Bytes {
+    Bytes::from_static(&[STATE + 1])
 }
 
 /// The row of a decided value.
-pub(crate) fn decided_row(key: &[u8], version: u64) -> Vec<u8> {
-    [&[DECIDED], key, &version.to_be_bytes()].concat()
+pub(crate) fn decided_row(key: &[u8], version: u64) -> Bytes {
+    [&[DECIDED], key, &version.to_be_bytes()].concat().into()
 }
 
 /// The row that says when a key's value expires.
-pub(crate) fn expiry_row(at_us: u64, key: &[u8]) -> Vec<u8> {
-    [&[EXPIRY], &at_us.to_be_bytes()[..], key].concat()
+pub(crate) fn expiry_row(at_us: u64, key: &[u8]) -> Bytes {
+    [&[EXPIRY], &at_us.to_be_bytes()[..], key].concat().into()
 }
 
 /// Before and behind all of those.
-pub(crate) fn expiry_rows() -> (Vec<u8>, Vec<u8>) {
-    (vec![EXPIRY], vec![EXPIRY + 1])
+pub(crate) fn expiry_rows() -> (&'static [u8], &'static [u8]) {
+    (&[EXPIRY], &[EXPIRY + 1])
 }
 
 /// What such a row says.
@@ -90,8 +101,8 @@ pub(crate) fn decode_expiry(row: &[u8]) -> io::Result<(u64, &[u8])> {
 }
 
 /// The row of a key's large value.
-pub(crate) fn value_row(key: &[u8]) -> Vec<u8> {
-    [&[VALUE], key].concat()
+pub(crate) fn value_row(key: &[u8]) -> Bytes {
+    [&[VALUE], key].concat().into()
 }
 
 /// Whether it is such a row.

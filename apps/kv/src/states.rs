@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::answer::{Head, State, expires};
 use crate::fields::{Reader, Writer};
-use crate::live::{Rows, invalid};
+use crate::files::invalid;
+use crate::layers::Rows;
 use crate::rows;
 use crate::view::View;
 
@@ -87,13 +88,14 @@ impl<'a> Stored<'a> {
 }
 
 impl View<'_> {
-    /// What `see` makes of what is stored of a key.
+    /// What `see` makes of what is stored of a key, in its row of this name.
     pub(crate) fn stored<T>(
         &self,
         key: &[u8],
+        name: &[u8],
         see: impl FnOnce(&Stored<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.with(&rows::state_row(key), |row| see(&Stored::in_row(self, key, row)?))?
+        self.with(name, |row| see(&Stored::in_row(self, key, row)?))?
     }
 }
 
@@ -123,16 +125,16 @@ impl NewState {
         Stored { head: self.head, value, value_row: self.value_row }
     }
 
-    /// Adds the rows to be written or deleted for it, and returns it as bytes.
-    pub(crate) fn into_rows(self, key: &[u8], rows: &mut Rows) -> Bytes {
+    /// Adds the rows to be written or deleted for it, the key's with its name, and returns it as bytes.
+    pub(crate) fn into_rows(self, key: &[u8], name: Bytes, rows: &mut Rows) -> Bytes {
         let value = self.bytes.slice(self.head.length()..);
         if value.len() >= LARGE_VALUE_BYTES {
-            rows.insert(rows::state_row(key), Some(encode_apart(self.head)));
-            rows.insert(rows::value_row(key), Some(value));
+            rows.push((name, Some(encode_apart(self.head))));
+            rows.push((rows::value_row(key), Some(value)));
         } else {
-            rows.insert(rows::state_row(key), Some(self.bytes.clone()));
+            rows.push((name, Some(self.bytes.clone())));
             if self.value_row {
-                rows.insert(rows::value_row(key), None);
+                rows.push((rows::value_row(key), None));
             }
         }
         self.bytes
@@ -141,7 +143,7 @@ impl NewState {
 
 fn encode_apart(head: Head) -> Bytes {
     let expires_us = head.value.flatten().unwrap_or(0);
-    Writer::default().byte(APART).u64(head.version).u64(expires_us).0.into()
+    Writer::with_room(1 + 8 + 8).byte(APART).u64(head.version).u64(expires_us).0.into()
 }
 
 fn decode_apart(bytes: &[u8]) -> Option<Head> {

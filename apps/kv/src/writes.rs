@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use replicated_app::AppAnswer;
 
 use crate::answer::{Change, Decided, Head};
 use crate::fields::Writer;
-use crate::live::Rows;
+use crate::layers::{Row, Rows};
 use crate::request::{Condition, Write};
 use crate::rows;
 use crate::states::{NewState, Stored};
@@ -22,23 +23,35 @@ const EXPIRED_AT_ONCE: usize = 64;
 pub(crate) struct Changes<'a> {
     view: View<'a>,
     now_us: u64,
-    states: BTreeMap<Vec<u8>, NewState>,
-    /// All others.
-    rows: Rows,
+    /// By the names of their rows.
+    states: BTreeMap<Bytes, NewState>,
+    /// Rows that are about something else.
+    others: BTreeMap<Bytes, Row>,
 }
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(view: View<'a>, now_us: u64) -> Self {
-        Self { view, now_us, states: BTreeMap::new(), rows: Rows::new() }
+        Self { view, now_us, states: BTreeMap::new(), others: BTreeMap::new() }
+    }
+
+    /// When the first of the values expires that get a time to live.
+    pub(crate) fn next_expiry_us(&self) -> Option<u64> {
+        let (from, to) = rows::expiry_rows();
+        let expiries = self.others.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+        let mut new = expiries.filter(|(_, value)| value.is_some());
+        new.find_map(|(name, _)| rows::decode_expiry(name).ok()).map(|(at_us, _)| at_us)
     }
 
     /// The keys that changed with their new states, and rows to write or to delete.
-    pub(crate) fn into_rows(mut self) -> (Vec<replicated_app::Change>, Rows) {
-        let states = self.states.into_iter().map(|(key, state)| {
-            let value = state.into_rows(&key, &mut self.rows);
-            replicated_app::Change { key: key.into(), value }
+    pub(crate) fn into_rows(self) -> (Vec<replicated_app::Change>, Rows) {
+        let mut rows = Rows::with_capacity(self.others.len() + self.states.len());
+        rows.extend(self.others);
+        let states = self.states.into_iter().map(|(name, state)| {
+            let key = rows::key_in(&name);
+            let value = state.into_rows(&key, name, &mut rows);
+            replicated_app::Change { key, value }
         });
-        (states.collect(), self.rows)
+        (states.collect(), rows)
     }
 
     /// Takes away what has expired, so that it needs no room any more. Nobody can see that: it was gone before.
@@ -49,11 +62,12 @@ impl<'a> Changes<'a> {
             if at_us > self.now_us || index == EXPIRED_AT_ONCE {
                 return Ok(Some(at_us));
             }
-            let new = self.see(&key, |stored| {
+            let name = rows::state_row(&key);
+            let new = self.see(&key, &name, |stored| {
                 let Head { version, .. } = stored.head.visible(self.now_us);
                 Ok(NewState::after(stored, Head { version, value: None }, &[]))
             })?;
-            self.store(&key, Some(at_us), new);
+            self.store(&key, name, Some(at_us), new);
         }
         Ok(None)
     }
@@ -67,7 +81,7 @@ impl<'a> Changes<'a> {
             Write::Delete { key, condition } => self.change(key, condition, None, 0)?.encode(),
             Write::SetTtl { key, ttl_us } => self.set_ttl(key, ttl_us)?.encode(),
             Write::MultiPut { ref pairs } => {
-                let mut versions = Writer::default();
+                let mut versions = Writer::with_room(8 * pairs.len());
                 for (key, value) in pairs {
                     match self.change(key, Condition::None, Some(value), 0)? {
                         Change::Made(version) => versions = versions.u64(version),
@@ -81,7 +95,7 @@ impl<'a> Changes<'a> {
     }
 
     fn set_ttl(&mut self, key: &[u8], ttl_us: u64) -> io::Result<Change> {
-        let state = self.see(key, |stored| stored.visible(self.now_us))?;
+        let state = self.see(key, &rows::state_row(key), |stored| stored.visible(self.now_us))?;
         match &state.value {
             None => Ok(Change::Refused(state)),
             Some(value) => self.change(key, Condition::None, Some(&value.bytes), ttl_us),
@@ -90,14 +104,14 @@ impl<'a> Changes<'a> {
 
     fn set_once(&mut self, key: &[u8], version: u64, value: &[u8]) -> io::Result<Decided> {
         let row = rows::decided_row(key, version);
-        let decided = match self.rows.get(&row) {
+        let decided = match self.others.get(&row) {
             Some(now) => now.clone(),
             None => self.view.get(&row)?,
         };
         if let Some(value) = decided {
             return Ok(Decided::Before(value));
         }
-        self.rows.insert(row, Some(Bytes::copy_from_slice(value)));
+        self.others.insert(row, Some(Bytes::copy_from_slice(value)));
         Ok(Decided::Now)
     }
 
@@ -110,7 +124,8 @@ impl<'a> Changes<'a> {
         ttl_us: u64,
     ) -> io::Result<Change> {
         let expires_us = (ttl_us > 0).then(|| self.now_us.saturating_add(ttl_us));
-        let new = self.see(key, |stored| {
+        let name = rows::state_row(key);
+        let new = self.see(key, &name, |stored| {
             let seen = stored.head.visible(self.now_us);
             if !holds(condition, seen, stored)? {
                 return Ok(Err(stored.visible(self.now_us)?));
@@ -121,28 +136,34 @@ impl<'a> Changes<'a> {
         })?;
         Ok(match new {
             Err(state) => Change::Refused(state),
-            Ok((old_expiry, new)) => Change::Made(self.store(key, old_expiry, new)),
+            Ok((old_expiry, new)) => Change::Made(self.store(key, name, old_expiry, new)),
         })
     }
 
-    /// Puts a state in the place of one that would have expired at `old_expiry`. Returns its version.
-    fn store(&mut self, key: &[u8], old_expiry: Option<u64>, new: NewState) -> u64 {
+    /// Puts a state, with the name of its row, in the place of one that would have expired at `old_expiry`. Returns its
+    /// version.
+    fn store(&mut self, key: &[u8], name: Bytes, old_expiry: Option<u64>, new: NewState) -> u64 {
         let Head { version, value } = new.head();
         if let Some(at_us) = old_expiry {
-            self.rows.insert(rows::expiry_row(at_us, key), None);
+            self.others.insert(rows::expiry_row(at_us, key), None);
         }
         if let Some(at_us) = value.flatten() {
-            self.rows.insert(rows::expiry_row(at_us, key), Some(Bytes::new()));
+            self.others.insert(rows::expiry_row(at_us, key), Some(Bytes::new()));
         }
-        self.states.insert(key.to_vec(), new);
+        self.states.insert(name, new);
         version
     }
 
-    /// What `see` makes of what is stored of a key.
-    fn see<T>(&self, key: &[u8], see: impl FnOnce(&Stored<'_>) -> io::Result<T>) -> io::Result<T> {
-        match self.states.get(key) {
+    /// What `see` makes of what is stored of a key, in its row of this name.
+    fn see<T>(
+        &self,
+        key: &[u8],
+        name: &[u8],
+        see: impl FnOnce(&Stored<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.states.get(name) {
             Some(new) => see(&new.as_stored()),
-            None => self.view.stored(key, see),
+            None => self.view.stored(key, name, see),
         }
     }
 }

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use proto::pb;
+use rustix::fs::{Advice, fadvise};
 use words::{CopyProgress, MutationId};
 
 use super::app::check_name;
@@ -228,10 +230,19 @@ impl OpenFile {
         self.written += data.len() as u64;
         self.unsynced += data.len() as u64;
         if self.unsynced >= SYNC_BYTES {
-            self.unsynced = 0;
             self.file.sync_data()?;
+            self.leave_cache()?;
+            self.unsynced = 0;
         }
         Ok(())
+    }
+
+    /// What was synced need not stay in the system's cache: memory for the next piece is there then, and a checkpoint
+    /// that is larger than memory pushes nothing else out.
+    fn leave_cache(&self) -> io::Result<()> {
+        let from = self.written - self.unsynced;
+        let synced = NonZeroU64::new(self.unsynced);
+        fadvise(&self.file, from, synced, Advice::DontNeed).map_err(io::Error::from)
     }
 
     fn finish(&self, crc32c: u32) -> Result<(), Broken> {
@@ -240,7 +251,7 @@ impl OpenFile {
             removal::remove_file(&self.path).map_err(Broken::Final)?;
             return Err(Broken::damaged("a file whose checksum is wrong"));
         }
-        self.file.sync_all().map_err(Broken::Final)
+        self.file.sync_all().and_then(|()| self.leave_cache()).map_err(Broken::Final)
     }
 }
 
