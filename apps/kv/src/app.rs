@@ -249,6 +249,7 @@ impl ReplicatedApp for KvApp {
     }
 
     fn close(self: Box<Self>, clean_up: bool) -> io::Result<()> {
+        self.live.close();
         self.checkpoints.close(clean_up)
     }
 }

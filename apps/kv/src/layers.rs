@@ -62,7 +62,7 @@ impl Layers {
 
     /// The row of that name; `None` if no layer knows of it, and the database has to be asked.
     pub(crate) fn get(&self, row: &[u8]) -> Option<&Row> {
-        self.from_the_newest().find_map(|layer| layer.rows.get(row))
+        self.newest_first().find_map(|layer| layer.rows.get(row))
     }
 
     /// Takes in what a mutation changed.
@@ -97,11 +97,11 @@ impl Layers {
     /// The rows from one on up to another, in order.
     pub(crate) fn range<'a>(&'a self, from: &[u8], to: &[u8]) -> Merged<'a> {
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let layers = self.from_the_newest().filter(|layer| !layer.rows.is_empty());
+        let layers = self.newest_first().filter(|layer| !layer.rows.is_empty());
         Merged(layers.map(|layer| layer.rows.range::<_, [u8]>(range).peekable()).collect())
     }
 
-    fn from_the_newest(&self) -> impl Iterator<Item = &Layer> {
+    fn newest_first(&self) -> impl Iterator<Item = &Layer> {
         std::iter::once(&self.newest).chain(self.sealed.iter().rev())
     }
 }

@@ -8,26 +8,29 @@ use replicated_app::Decree;
 
 use super::*;
 
+/// So many that their tree has several levels.
+const KEYS: u16 = 3000;
+
 #[derive(Clone, Debug)]
 enum Step {
-    Add(Vec<(u8, Option<u8>)>),
+    Add(Vec<(u16, Option<u8>)>),
     Seal,
     DropOldest,
     Copy,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let row = (0..60_u8, proptest::option::of(any::<u8>()));
+    let row = (0..KEYS, proptest::option::of(any::<u8>()));
     prop_oneof![
-        6 => vec(row, 0..12).prop_map(Step::Add),
+        6 => vec(row, 0..300).prop_map(Step::Add),
         2 => Just(Step::Seal),
         1 => Just(Step::DropOldest),
         1 => Just(Step::Copy),
     ]
 }
 
-fn name_of(number: u8) -> Bytes {
-    Bytes::copy_from_slice(&[number])
+fn name_of(number: u16) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
 }
 
 fn value(number: Option<u8>) -> Row {
@@ -35,10 +38,10 @@ fn value(number: Option<u8>) -> Row {
 }
 
 /// What the layers and the database below them, which is a map here, say together.
-fn all(layers: &Layers, below: &BTreeMap<Bytes, Row>, from: u8, to: u8) -> BTreeMap<Bytes, Row> {
+fn all(layers: &Layers, below: &BTreeMap<Bytes, Row>, from: u16, to: u16) -> BTreeMap<Bytes, Row> {
     let mut rows: BTreeMap<_, _> =
         below.range(name_of(from)..name_of(to)).map(|(k, v)| (k.clone(), v.clone())).collect();
-    let mut above = layers.range(&[from], &[to]);
+    let mut above = layers.range(&name_of(from), &name_of(to));
     let mut last = None;
     while let Some((name, row)) = above.next_if(|_| true) {
         assert!(last < Some(name), "in order, each once");
@@ -51,7 +54,7 @@ fn all(layers: &Layers, below: &BTreeMap<Bytes, Row>, from: u8, to: u8) -> BTree
 
 proptest! {
     #[test]
-    fn layers_are_one_map_and_copies_stay_as_they_were(steps in vec(step(), 1..60), from in 0..60_u8, length in 0..60_u8) {
+    fn layers_are_one_map_and_copies_stay_as_they_were(steps in vec(step(), 1..60), from in 0..KEYS, length in 0..KEYS) {
         let to = from.saturating_add(length);
         let (mut layers, mut below, mut model) = (Layers::default(), BTreeMap::new(), BTreeMap::new());
         let mut copies = Vec::new();
@@ -72,14 +75,14 @@ proptest! {
                     }
                 }
                 // What is below goes on, as it does without a snapshot; so these are compared without it.
-                Step::Copy => copies.push((layers.clone(), all(&layers, &BTreeMap::new(), 0, 60))),
+                Step::Copy => copies.push((layers.clone(), all(&layers, &BTreeMap::new(), 0, KEYS))),
             }
             let expected: BTreeMap<Bytes, Row> =
                 model.range(name_of(from)..name_of(to)).map(|(k, v): (&Bytes, &Row)| (k.clone(), v.clone())).collect();
             prop_assert_eq!(all(&layers, &below, from, to), expected);
         }
         for (copy, then) in copies {
-            prop_assert_eq!(all(&copy, &BTreeMap::new(), 0, 60), then);
+            prop_assert_eq!(all(&copy, &BTreeMap::new(), 0, KEYS), then);
         }
     }
 }

@@ -57,6 +57,8 @@ struct Above {
     settling: bool,
     /// Why that thread could not.
     failure: Option<io::Error>,
+    /// Nobody needs what has not settled yet.
+    closed: bool,
 }
 
 /// A folder that goes with its owner.
@@ -91,7 +93,7 @@ impl Live {
         check_large_values(&db, &scratch.0)?;
         db.set_options(&[("disable_auto_compactions", "false")]).map_err(failed)?;
         let layers = Arc::new(Layers::above(files::position(&db)?));
-        let above = Above { layers, frozen: false, settling: false, failure: None };
+        let above = Above { layers, frozen: false, settling: false, failure: None, closed: false };
         Ok(Arc::new(Self {
             db,
             above: Mutex::new(above),
@@ -152,6 +154,14 @@ impl Live {
         Ok(())
     }
 
+    /// What settles needs not any more. Returns when no thread is at it: it would be in RocksDB while the process ends.
+    pub(crate) fn close(&self) {
+        let mut above = self.above();
+        above.closed = true;
+        let waited = self.settled.wait_timeout_while(above, PATIENCE, |above| above.settling);
+        drop(waited.expect("nobody panics who holds it"));
+    }
+
     fn settle_all(&self) {
         let settled = self.settle(&self.lock_files());
         let mut above = self.above();
@@ -188,6 +198,9 @@ impl Live {
                 None => batch.delete(row),
             }
             if batch.size_in_bytes() >= BATCH_BYTES {
+                if self.above().closed {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 self.db.write_opt(std::mem::take(&mut batch), &writing).map_err(failed)?;
             }
         }
