@@ -2,8 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,31 +57,6 @@ pub(crate) fn append_and_sync(cells: &[Cell], span: Duration, results: &mut Resu
         let values_per_s = three_files(cell.clients, cell.bytes, span);
         results.add_disk(cell.clients, cell.bytes, values_per_s);
     }
-}
-
-/// What becomes of `during`, and the longest time that a write of 4 KiB over what is there took with its sync meanwhile,
-/// 5 ms after the one before: what anybody has to wait who waits for this disk.
-///
-/// # Panics
-/// If the disk can't be written.
-pub(crate) fn with_slowest_sync<T>(during: impl FnOnce() -> T) -> (T, Duration) {
-    let (file, ended) = (tempfile::tempfile().expect("a file"), AtomicBool::new(false));
-    let sync_on = || {
-        let mut slowest = Duration::ZERO;
-        while !ended.load(Ordering::Relaxed) {
-            let began = Instant::now();
-            file.write_all_at(&[0x5a; 4096], 0).and_then(|()| file.sync_data()).expect("a disk");
-            slowest = slowest.max(began.elapsed());
-            thread::sleep(Duration::from_millis(5));
-        }
-        slowest
-    };
-    thread::scope(|scope| {
-        let syncs = scope.spawn(sync_on);
-        let result = during();
-        ended.store(true, Ordering::Relaxed);
-        (result, syncs.join().expect("a disk that can be written"))
-    })
 }
 
 /// # Panics

@@ -1,5 +1,6 @@
 //! `bench`: our cluster beside what somebody would take instead, on the same machine and in the same run.
 
+mod bystander;
 mod cell;
 mod echo;
 mod etcd;
