@@ -33,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at whether they are.
 const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
+/// What settles goes past the system's cache, so RocksDB keeps it in its own: otherwise the next change of each of these
+/// keys would wait for the disk.
+const KEEP_WHAT_SETTLES: (&str, &str) = ("block_based_table_factory", "{prepopulate_block_cache=kFlushOnly}");
+
 /// Layers settle one at a time, whichever of a process's databases they are in: mutations need the processors, too.
 static SETTLING: Mutex<()> = Mutex::new(());
 
@@ -91,7 +95,7 @@ impl Live {
         options.set_disable_auto_compactions(true);
         let db = DB::open(&options, &scratch.0).map_err(failed)?;
         check_large_values(&db, &scratch.0)?;
-        db.set_options(&[("disable_auto_compactions", "false")]).map_err(failed)?;
+        db.set_options(&[("disable_auto_compactions", "false"), KEEP_WHAT_SETTLES]).map_err(failed)?;
         let layers = Arc::new(Layers::above(files::position(&db)?));
         let above = Above { layers, frozen: false, settling: false, failure: None, closed: false };
         Ok(Arc::new(Self {

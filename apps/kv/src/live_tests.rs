@@ -76,6 +76,28 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+fn what_has_settled_is_still_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = open(&folder, None);
+    // Too large for many to be in one block.
+    let value = Bytes::from_static(&[7; 2000]);
+    for decree in 1..=100 {
+        live.write(vec![(row(decree as u16), Some(value.clone()))], at(decree)).unwrap();
+    }
+    link(&folder, live.freeze(), 100).unwrap();
+    assert!(live.above().layers.get(&row(50)).is_none(), "it is in the database alone");
+    let read = |live: &Live| {
+        live.memory().with(&row(50), |found| found.map(<[u8]>::len)).map_err(|error| error.kind())
+    };
+    assert_eq!(read(&live), Ok(Some(value.len())));
+    assert_eq!(
+        read(&open(&folder, Some(Decree(100)))),
+        Err(io::ErrorKind::WouldBlock),
+        "and was read by nobody"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
