@@ -207,17 +207,41 @@ fn whatever_dies_nothing_is_lost() {
     writers.finish("whatever_dies_nothing_is_lost", &cluster);
 }
 
-/// The tables below a folder, each under one of its names.
-fn tables(folder: &Path, found: &mut BTreeMap<u64, PathBuf>) {
+/// The files below a folder whose names end so, each under one of its names.
+fn files(folder: &Path, ending: &str, found: &mut BTreeMap<u64, PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.map_while(Result::ok) {
         let path = entry.path();
         if path.is_dir() {
-            tables(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "sst") {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             found.insert(entry.ino(), path);
         }
     }
+}
+
+/// Damages all files of a server whose names end so, once it has some; it is killed for that, and started again.
+fn damage_all(cluster: &mut Cluster, victim: &'static str, ending: &str, damage: impl Fn(&mut [u8])) {
+    wait_for("files to damage", || {
+        sleep(Duration::from_secs(1));
+        cluster.kill(victim);
+        let mut found = BTreeMap::new();
+        files(&cluster.data(victim), ending, &mut found);
+        for file in found.values() {
+            let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
+            damage(&mut bytes);
+            fs::write(file, bytes).map_err(|error| error.to_string())?;
+        }
+        cluster.restart(victim);
+        if found.is_empty() { Err("there are none yet".to_owned()) } else { Ok(()) }
+    });
+}
+
+/// Whether a server noticed that a replica is damaged, and said what becomes of it.
+fn has_complained(cluster: &Cluster, name: &str) -> Result<(), String> {
+    let log = cluster.log(name);
+    let said = log.lines().any(|line| line.contains("to be learned afresh") && line.contains("Corruption"));
+    if said { Ok(()) } else { Err("damaged, and nothing said".to_owned()) }
 }
 
 #[test]
@@ -225,29 +249,54 @@ fn a_damaged_table_costs_the_replica_and_no_answer() {
     let mut cluster = prepare();
     start(&mut cluster, 1);
     let writers = Writers::start(&cluster);
-    let victim = REPLICAS[0];
-    let damaged = wait_for("tables to damage", || {
-        sleep(Duration::from_secs(1));
-        cluster.kill(victim);
-        let mut found = BTreeMap::new();
-        tables(&cluster.data(victim), &mut found);
-        for table in found.values() {
-            // In the rows, which are read again with the next change of each key.
-            let mut bytes = fs::read(table).map_err(|error| error.to_string())?;
-            let middle = bytes.len() / 3;
-            bytes[middle] ^= 0x10;
-            fs::write(table, bytes).map_err(|error| error.to_string())?;
-        }
-        cluster.restart(victim);
-        if found.is_empty() { Err("there are none yet".to_owned()) } else { Ok(found.len()) }
-    });
-    wait_for("a complaint", || {
-        let log = cluster.log(victim);
-        let said =
-            log.lines().any(|line| line.contains("to be learned afresh") && line.contains("Corruption"));
-        if said { Ok(()) } else { Err(format!("{damaged} tables damaged, nothing said")) }
-    });
+    // In the rows, which are read again with the next change of each key.
+    damage_all(&mut cluster, REPLICAS[0], "sst", |bytes| bytes[bytes.len() / 3] ^= 0x10);
+    wait_for("a complaint", || has_complained(&cluster, REPLICAS[0]));
     writers.finish("a_damaged_table_costs_the_replica_and_no_answer", &cluster);
+}
+
+#[test]
+fn damaged_large_values_cost_the_replica_and_no_answer() {
+    const KEYS: usize = 50;
+    const BYTES: usize = 20_000;
+    let key = |number: usize| format!("large {number}");
+    // Nothing that compression makes smaller: the damage is to be in all of them.
+    let byte = |seed: u64| {
+        let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 56) as u8
+    };
+    let value =
+        |number: usize| -> Vec<u8> { (0..BYTES).map(|at| byte((number * BYTES + at) as u64)).collect() };
+    let mut cluster = prepare();
+    start(&mut cluster, 1);
+    let writers = Writers::start(&cluster);
+    for number in 0..KEYS {
+        let (key, value) = (key(number), value(number));
+        let put = writers.kv.put(key.as_bytes(), &value, Condition::None, None);
+        assert!(matches!(writers.runtime.block_on(put), Outcome::Done { .. }), "{key}");
+    }
+    // In each of them, which nobody writes or reads meanwhile.
+    damage_all(&mut cluster, REPLICAS[0], "blob", |bytes| {
+        bytes.chunks_mut(BYTES / 2).for_each(|chunk| chunk[chunk.len() / 2] ^= 0x10);
+    });
+    let read = |node: &str, number: usize| match writers
+        .runtime
+        .block_on(writers.kv.get_local(node, key(number).as_bytes()))
+    {
+        Outcome::Done { answer: State { value: Some(found), .. }, .. } => {
+            assert!(found.bytes == value(number), "{node} answers another value for {}", key(number));
+            Ok(())
+        }
+        other => Err(format!("{node} has {other:?} for {}", key(number))),
+    };
+    wait_for("a complaint", || {
+        let _ = (0..KEYS).try_for_each(|number| read(REPLICAS[0], number));
+        has_complained(&cluster, REPLICAS[0])
+    });
+    for node in REPLICAS {
+        wait_for("all large values", || (0..KEYS).try_for_each(|number| read(node, number)));
+    }
+    writers.finish("damaged_large_values_cost_the_replica_and_no_answer", &cluster);
 }
 
 #[test]
