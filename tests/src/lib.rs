@@ -7,6 +7,7 @@
 mod cluster;
 mod damage;
 mod dice;
+mod files;
 mod load;
 mod netns;
 mod ports;
@@ -20,6 +21,7 @@ mod state;
 pub use cluster::{CLIENT, Cluster, METAS, REPLICAS};
 pub use damage::{Part, can_be_damaged, flip_a_bit};
 pub use dice::Dice;
+pub use files::files_below;
 pub use load::{Load, Summary};
 pub use netns::{Harm, Network, Wound};
 pub use ports::free_ports;

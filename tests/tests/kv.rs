@@ -1,10 +1,7 @@
 //! Keys and values on real processes: servers that are killed, that lose their disk, whose files are damaged, whose
 //! disk is full. Each writer owns its keys and knows what must be there: nothing is lost, doubled or old.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::DirEntryExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -13,7 +10,7 @@ use std::time::Duration;
 use client::{Cluster as Client, Outcome};
 use kv::request::Condition;
 use kv::{Change, Kv, State};
-use tests::{Cluster, REPLICAS, SmallDisk, report, wait_for};
+use tests::{Cluster, Dice, REPLICAS, SmallDisk, files_below, report, wait_for};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -207,33 +204,20 @@ fn whatever_dies_nothing_is_lost() {
     writers.finish("whatever_dies_nothing_is_lost", &cluster);
 }
 
-/// The files below a folder whose names end so, each under one of its names.
-fn files(folder: &Path, ending: &str, found: &mut BTreeMap<u64, PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.map_while(Result::ok) {
-        let path = entry.path();
-        if path.is_dir() {
-            files(&path, ending, found);
-        } else if path.extension().is_some_and(|extension| extension == ending) {
-            found.insert(entry.ino(), path);
-        }
-    }
-}
-
 /// Damages all files of a server whose names end so, once it has some; it is killed for that, and started again.
 fn damage_all(cluster: &mut Cluster, victim: &'static str, ending: &str, damage: impl Fn(&mut [u8])) {
     wait_for("files to damage", || {
         sleep(Duration::from_secs(1));
         cluster.kill(victim);
-        let mut found = BTreeMap::new();
-        files(&cluster.data(victim), ending, &mut found);
-        for file in found.values() {
+        let mut files = files_below(&cluster.data(victim)).expect("the server's data");
+        files.retain(|_, file| file.extension().is_some_and(|extension| extension == ending));
+        for file in files.values() {
             let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
             damage(&mut bytes);
             fs::write(file, bytes).map_err(|error| error.to_string())?;
         }
         cluster.restart(victim);
-        if found.is_empty() { Err("there are none yet".to_owned()) } else { Ok(()) }
+        if files.is_empty() { Err("there are none yet".to_owned()) } else { Ok(()) }
     });
 }
 
@@ -261,18 +245,15 @@ fn damaged_large_values_cost_the_replica_and_no_answer() {
     const BYTES: usize = 20_000;
     let key = |number: usize| format!("large {number}");
     // Nothing that compression makes smaller: the damage is to be in all of them.
-    let byte = |seed: u64| {
-        let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        ((mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 56) as u8
-    };
-    let value =
-        |number: usize| -> Vec<u8> { (0..BYTES).map(|at| byte((number * BYTES + at) as u64)).collect() };
+    let mut dice = Dice::new(1);
+    let mut value = || (0..BYTES).map(|_| dice.within(0..256) as u8).collect();
+    let values: Vec<Vec<u8>> = (0..KEYS).map(|_| value()).collect();
     let mut cluster = prepare();
     start(&mut cluster, 1);
     let writers = Writers::start(&cluster);
-    for number in 0..KEYS {
-        let (key, value) = (key(number), value(number));
-        let put = writers.kv.put(key.as_bytes(), &value, Condition::None, None);
+    for (number, value) in values.iter().enumerate() {
+        let key = key(number);
+        let put = writers.kv.put(key.as_bytes(), value, Condition::None, None);
         assert!(matches!(writers.runtime.block_on(put), Outcome::Done { .. }), "{key}");
     }
     // In each of them, which nobody writes or reads meanwhile.
@@ -284,7 +265,7 @@ fn damaged_large_values_cost_the_replica_and_no_answer() {
         .block_on(writers.kv.get_local(node, key(number).as_bytes()))
     {
         Outcome::Done { answer: State { value: Some(found), .. }, .. } => {
-            assert!(found.bytes == value(number), "{node} answers another value for {}", key(number));
+            assert!(found.bytes == values[number], "{node} answers another value for {}", key(number));
             Ok(())
         }
         other => Err(format!("{node} has {other:?} for {}", key(number))),

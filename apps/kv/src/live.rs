@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FLUSH_LOOK: Duration = Duration::from_millis(2);
 
 /// What settles goes past the system's cache, so RocksDB keeps it in its own: otherwise the next change of each of these
-/// keys would wait for the disk.
+/// keys would wait for the disk. It has no function of its own, and is set once the database is open: it would be lost
+/// with the table factory that the options get by a function.
 const KEEP_WHAT_SETTLES: (&str, &str) = ("block_based_table_factory", "{prepopulate_block_cache=kFlushOnly}");
 
 /// Layers settle one at a time, whichever of a process's databases they are in: mutations need the processors, too.

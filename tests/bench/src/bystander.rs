@@ -90,10 +90,9 @@ impl Disk {
 
     /// By the kernel's `Documentation/admin-guide/iostats.rst`; older ones count fewer kinds.
     fn counts_in(&self, stats: &str) -> Option<Counts> {
-        let lines = stats.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-        let mut disks =
-            lines.filter(|fields| fields.first() == Some(&&*self.0) && fields.get(1) == Some(&&*self.1));
-        let counts: Vec<u64> = disks.next()?.iter().skip(3).filter_map(|field| field.parse().ok()).collect();
+        let mut lines = stats.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        let disk = lines.find(|fields| fields.starts_with(&[&self.0, &self.1]))?;
+        let counts: Vec<u64> = disk.iter().skip(3).filter_map(|field| field.parse().ok()).collect();
         let (reads, writes, under_way) = (counts.first()?, counts.get(4)?, *counts.get(8)?);
         let (discards, flushes) = (counts.get(11).unwrap_or(&0), counts.get(15).unwrap_or(&0));
         Some(Counts { completed: reads + writes + discards + flushes, under_way })

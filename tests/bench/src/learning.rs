@@ -1,10 +1,8 @@
 //! How fast a server that has lost its data gets it back, beside what the disk does with plain copying.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirEntryExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -80,9 +78,8 @@ pub(crate) fn measure(mib: u64, write_on: bool, runtime: &Runtime) -> Learned {
     } else {
         (learn(), None)
     };
-    let mut found = BTreeMap::new();
-    find_files(&data.join("replicas"), &mut found).expect("a folder that can be read");
-    let (bytes, copied_in) = copy(found.values()).expect("a disk that can be written");
+    let files = tests::files_below(&data.join("replicas")).expect("a folder that can be read");
+    let (bytes, copied_in) = copy(files.values()).expect("a disk that can be written");
     eprintln!(
         "learned {} MiB in {:.1} s, copied in {:.1} s",
         bytes >> 20,
@@ -100,19 +97,6 @@ fn watch(watched: &Watched, learn: impl FnOnce() -> Duration) -> (Duration, Mean
     watched.stop();
     let writes_per_s = done as f64 / took.as_secs_f64();
     (took, Meanwhile { writes_per_s, failed: watched.failed(), slowest, disk })
-}
-
-/// Files by their inodes: a checkpoint has links to those that the app works on.
-fn find_files(folder: &Path, found: &mut BTreeMap<u64, PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            find_files(&entry.path(), found)?;
-        } else {
-            found.insert(entry.ino(), entry.path());
-        }
-    }
-    Ok(())
 }
 
 /// How many bytes, and how long it took.
