@@ -8,7 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use bytes::Bytes;
-use replica_core::{ApplyTask, Event, NodeCore, Output, Token, Work};
+use replica_core::{ApplyTask, Changes, Event, NodeCore, Output, Token, Work};
 use replica_log::LogReader;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -204,9 +204,9 @@ impl Shard {
     /// Changes that a mutation brought go to those who wait for them.
     fn wake_watchers(&mut self, task: &ApplyTask, events: &mut Vec<Event>) {
         if self.watchers.is_watched(task.gpid)
-            && let Some(changes) = self.apps.changes(task.gpid)
+            && let Some(newest) = self.apps.changes(task.gpid).and_then(Changes::newest)
         {
-            self.watchers.wake(task.gpid, task.mutation.id.decree, changes.newest(), events);
+            self.watchers.wake(task.gpid, newest, events);
         }
     }
 

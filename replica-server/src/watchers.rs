@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use replica_core::{Changes, Compacted, Event, Token};
+use replica_core::{Changes, Compacted, Event, Published, Token};
 use tokio::sync::oneshot;
-use words::{Change, ChangePage, Decree, Gpid, KeyFilter, Refusal, Time};
+use words::{ChangePage, Decree, Gpid, KeyFilter, Refusal, Time};
 
 /// A watcher with nothing to be told is told so after this long; so it knows that somebody is there.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -94,14 +94,12 @@ impl Watchers {
         self.parked.contains_key(&gpid)
     }
 
-    /// A partition applied `decree`, which published this: who waits for it asks again.
-    pub(crate) fn wake(&mut self, gpid: Gpid, decree: Decree, published: &[Change], events: &mut Vec<Event>) {
-        if published.is_empty() {
-            return;
-        }
+    /// A partition applied a decree that published this: who waits for it asks again.
+    pub(crate) fn wake(&mut self, gpid: Gpid, published: &Published, events: &mut Vec<Event>) {
         self.ask_again(gpid, events, |parked| {
-            let wanted = published.iter().any(|change| parked.pull.filter.takes(&change.key));
+            let wanted = published.keys().any(|key| parked.pull.filter.takes(key));
             // All before was looked at when it was parked, or here.
+            let decree = published.decree();
             parked.pull.from = Some(if wanted { decree } else { decree.next() });
             wanted
         });
@@ -144,6 +142,7 @@ impl Watchers {
 mod tests {
     use tokio::sync::oneshot::Receiver;
     use tokio::sync::oneshot::error::TryRecvError;
+    use words::Change;
 
     use super::*;
 
@@ -188,7 +187,9 @@ mod tests {
             let decree = self.changes.last().next();
             self.changes.push(decree, keys.iter().copied().map(change).collect());
             let mut events = Vec::new();
-            self.watchers.wake(GPID, decree, self.changes.newest(), &mut events);
+            if let Some(newest) = self.changes.newest() {
+                self.watchers.wake(GPID, newest, &mut events);
+            }
             self.core_lets_through(at(1), events);
         }
 

@@ -152,7 +152,7 @@ section! {
         /// Bytes of payload in one mutation at most.
         mutation_batch_bytes: usize = 1 << 20, Number(1, 64 * MIB);
         /// Committed mutations kept in memory, a partition, to re-send and to learn from.
-        prepare_list_tail: usize = 1024, Number(0, MIB);
+        prepare_list_tail: usize = 128, Number(0, MIB);
         /// Bytes of payload of those at most.
         prepare_list_tail_bytes: usize = 16 << 20, Number(0, 1024 * MIB);
         /// Mutations in one batch of re-sends, which has a quarter of the largest mutation's bytes at most, too.

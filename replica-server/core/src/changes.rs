@@ -6,12 +6,16 @@
 //! nothing, and is told when what it wants next is gone.
 
 use std::collections::VecDeque;
+use std::iter;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use words::{Change, ChangePage, Decree, KeyFilter};
 
-/// What a change costs beside its bytes.
+/// What a change costs in an answer beside its bytes.
 const OVERHEAD: usize = 96;
+
+/// What a change costs here beside its bytes: their lengths.
+const LENGTHS: usize = 2 * size_of::<u64>();
 
 /// Changes that one page looks at: whatever a watcher asks for, an answer is soon made.
 const LOOKED_AT: usize = 4096;
@@ -23,10 +27,19 @@ pub struct Changes {
     after: Decree,
     /// ... up to this one, the last that was applied.
     last: Decree,
-    /// Decrees at which something was published, and what.
-    published: VecDeque<(Decree, Box<[Change]>)>,
+    published: VecDeque<Published>,
+    /// Of all of these.
     bytes: usize,
     limit: usize,
+}
+
+/// What was published at one decree: its changes one behind the other, each with its lengths before it, in a buffer of
+/// their own. As the app hands them over they may be slices of the frame in which the request came, and a frame is large.
+/// And they are in no processor's cache any more when they have to go: so they are few bytes, which nobody looks at then.
+#[derive(Debug)]
+pub struct Published {
+    decree: Decree,
+    changes: Bytes,
 }
 
 /// What a watcher wants next is not here: its place in the order is gone, or never was.
@@ -54,12 +67,13 @@ impl Changes {
         if changes.is_empty() {
             return;
         }
-        self.bytes += cost(&changes);
-        self.published.push_back((decree, in_one_piece(&changes)));
+        let published = Published::new(decree, &changes);
+        self.bytes += published.cost();
+        self.published.push_back(published);
         while self.bytes > self.limit && self.published.len() > 1 {
-            let (oldest, changes) = self.published.pop_front().expect("there are some");
-            self.bytes -= cost(&changes);
-            self.after = oldest;
+            let oldest = self.published.pop_front().expect("there are some");
+            self.bytes -= oldest.cost();
+            self.after = oldest.decree;
         }
     }
 
@@ -75,19 +89,16 @@ impl Changes {
         self.last
     }
 
-    /// Bytes that are kept, with what each change costs beside its own.
+    /// Bytes that are kept, with what each change and each decree cost beside their own.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What was published at the last decree.
+    /// What was published at the last decree, if anything was.
     #[must_use]
-    pub fn newest(&self) -> &[Change] {
-        match self.published.back() {
-            Some((decree, changes)) if *decree == self.last => changes,
-            _ => &[],
-        }
+    pub fn newest(&self) -> Option<&Published> {
+        self.published.back().filter(|newest| newest.decree == self.last)
     }
 
     /// The changes from a decree on: whole decrees, about `room` bytes of them, and at least one decree if there is
@@ -103,39 +114,68 @@ impl Changes {
         let mut page = ChangePage { through: self.last, changes: Vec::new() };
         let (mut bytes, mut looked_at) = (0, 0);
         let room = room.max(1);
-        let begin = self.published.partition_point(|(decree, _)| *decree < from);
-        for (decree, changes) in self.published.range(begin..) {
+        let begin = self.published.partition_point(|published| published.decree < from);
+        for published in self.published.range(begin..) {
             if bytes >= room || looked_at >= LOOKED_AT {
                 break;
             }
-            let wanted = changes.iter().filter(|change| filter.takes(&change.key));
-            for change in wanted {
-                bytes += change.key.len() + change.value.len() + OVERHEAD;
-                page.changes.push((*decree, change.clone()));
+            for (key, value) in published.each() {
+                looked_at += 1;
+                if filter.takes(key) {
+                    bytes += key.len() + value.len() + OVERHEAD;
+                    let [key, value] = [key, value].map(|part| published.changes.slice_ref(part));
+                    page.changes.push((published.decree, Change { key, value }));
+                }
             }
-            looked_at += changes.len();
-            page.through = *decree;
+            page.through = published.decree;
         }
-        if self.published.back().is_none_or(|(newest, _)| *newest <= page.through) {
+        if self.published.back().is_none_or(|newest| newest.decree <= page.through) {
             page.through = self.last;
         }
         Ok(page)
     }
 }
 
-fn cost(changes: &[Change]) -> usize {
-    changes.iter().map(|change| change.key.len() + change.value.len() + OVERHEAD).sum()
-}
+impl Published {
+    fn new(decree: Decree, changes: &[Change]) -> Self {
+        let size = changes.iter().map(|change| LENGTHS + change.key.len() + change.value.len()).sum();
+        let mut buffer = Vec::with_capacity(size);
+        for Change { key, value } in changes {
+            buffer.put_u64_le(key.len() as u64);
+            buffer.put_u64_le(value.len() as u64);
+            buffer.put_slice(key);
+            buffer.put_slice(value);
+        }
+        Self { decree, changes: buffer.into() }
+    }
 
-/// The same changes in a buffer of their own. As the app hands them over they may be slices of the frame in which
-/// the request came, and a frame is large.
-fn in_one_piece(changes: &[Change]) -> Box<[Change]> {
-    let mut buffer = BytesMut::with_capacity(cost(changes) - OVERHEAD * changes.len());
-    let mut keep = |bytes: &Bytes| {
-        buffer.extend_from_slice(bytes);
-        buffer.split().freeze()
-    };
-    changes.iter().map(|Change { key, value }| Change { key: keep(key), value: keep(value) }).collect()
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.changes.len()
+    }
+
+    /// At which it was published.
+    #[must_use]
+    pub fn decree(&self) -> Decree {
+        self.decree
+    }
+
+    /// What watchers choose by.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.each().map(|(key, _)| key)
+    }
+
+    /// Keys and values.
+    fn each(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = &self.changes[..];
+        iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let lengths = [rest.get_u64_le(), rest.get_u64_le()];
+            let mut next = |length| rest.split_off(..length as usize).expect("as long as it was written");
+            Some((next(lengths[0]), next(lengths[1])))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -149,13 +189,17 @@ mod tests {
         Change { key: Bytes::from(vec![key; 1]), value: Bytes::from(vec![0; value]) }
     }
 
+    fn cost_of(change: &Change) -> usize {
+        Published::new(Decree(1), std::slice::from_ref(change)).cost()
+    }
+
     fn key(key: u8) -> KeyFilter {
         KeyFilter::Key(Bytes::from(vec![key]))
     }
 
     #[test]
     fn what_is_gone_is_said_with_what_is_left() {
-        let mut changes = Changes::after(Decree(10), 3 * OVERHEAD);
+        let mut changes = Changes::after(Decree(10), 2 * cost_of(&change(1, 1)));
         assert_eq!(changes.read(Decree(10), &KeyFilter::ALL, 1), Err(Compacted { oldest: Decree(11) }));
         assert_eq!(changes.read(Decree(12), &KeyFilter::ALL, 1), Err(Compacted { oldest: Decree(11) }));
         let nothing = ChangePage { through: Decree(10), changes: vec![] };
@@ -169,12 +213,12 @@ mod tests {
 
     #[test]
     fn decrees_that_publish_nothing_cost_nothing() {
-        let mut changes = Changes::after(Decree(0), OVERHEAD);
+        let mut changes = Changes::after(Decree(0), 0);
         changes.push(Decree(1), vec![change(1, 0)]);
         for decree in 2..100 {
             changes.push(Decree(decree), vec![]);
         }
-        assert_eq!((changes.oldest(), changes.newest().len()), (Decree(1), 0));
+        assert_eq!((changes.oldest(), changes.newest().is_none()), (Decree(1), true));
         let page = changes.read(Decree(1), &KeyFilter::ALL, 1).expect("all is there");
         assert_eq!((page.through, page.changes), (Decree(99), vec![(Decree(1), change(1, 0))]));
     }
@@ -192,8 +236,8 @@ mod tests {
     #[test]
     fn what_is_kept_holds_no_frame() {
         let frame = Bytes::from(vec![7; 1 << 20]);
-        let kept = in_one_piece(&[Change { key: frame.slice(5..6), value: frame.slice(6..9) }]);
-        assert_eq!(kept[0], Change { key: frame.slice(5..6), value: frame.slice(6..9) });
+        let kept = Published::new(Decree(1), &[Change { key: frame.slice(5..6), value: frame.slice(6..9) }]);
+        assert_eq!(kept.each().collect::<Vec<_>>(), [(&frame[5..6], &frame[6..9])]);
         assert!(frame.is_unique());
     }
 

@@ -38,7 +38,7 @@ mod sessions;
 mod settings;
 mod step;
 
-pub use changes::{Changes, Compacted};
+pub use changes::{Changes, Compacted, Published};
 pub use event::{Event, RecoveredApp, WriteAnswer};
 pub use node::{Identity, NodeCore};
 pub use output::{ApplyTask, Output, ReadTask, Work};

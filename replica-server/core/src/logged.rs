@@ -52,7 +52,7 @@ impl Logged {
     }
 
     pub(crate) fn insert(&mut self, entry: Entry) {
-        let id = entry.mutation.id;
+        let id = entry.id;
         let kept = (id.decree >= self.kept_from).then_some(entry);
         self.bytes += kept.as_ref().map_or(0, Entry::size);
         if let Some((_, Some(before))) = self.known.insert(id.decree, (id, kept)) {

@@ -8,13 +8,17 @@ use words::{Ballot, Decree, Mutation, MutationId};
 
 use crate::Settings;
 
-/// One prepared mutation.
+/// One prepared mutation. What the list asks for most is here: a mutation is in no processor's cache any more when its
+/// neighbour comes, or when its time to go has come.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    /// Which.
+    pub(crate) id: MutationId,
+    /// The ballot under which it was last proposed; at least `id.ballot`.
+    pub(crate) ballot: Ballot,
+    size: usize,
     /// What.
     pub(crate) mutation: Arc<Mutation>,
-    /// The ballot under which it was last proposed; at least `mutation.id.ballot`.
-    pub(crate) ballot: Ballot,
 }
 
 /// What became of a mutation that was offered to the list.
@@ -70,9 +74,14 @@ impl TailBounds {
 }
 
 impl Entry {
+    pub(crate) fn new(mutation: &Arc<Mutation>, ballot: Ballot) -> Self {
+        let size = 64 + mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>();
+        Self { id: mutation.id, ballot, size, mutation: Arc::clone(mutation) }
+    }
+
     /// Its bytes, as the bound counts them.
     pub(crate) fn size(&self) -> usize {
-        64 + self.mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>()
+        self.size
     }
 }
 
@@ -127,7 +136,7 @@ impl PrepareList {
             is_first || size <= bytes
         };
         let last = self.entries.iter().skip(gone).take(mutations).take_while(fits).last();
-        last.map_or(after, |entry| entry.mutation.id.decree)
+        last.map_or(after, |entry| entry.id.decree)
     }
 
     /// The identity of a decree, if the list knows it.
@@ -135,7 +144,7 @@ impl PrepareList {
         if decree == self.floor {
             return if decree == Decree::ZERO { Some(MutationId::ZERO) } else { self.floor_id };
         }
-        self.entry(decree).map(|entry| entry.mutation.id)
+        self.entry(decree).map(|entry| entry.id)
     }
 
     /// Offers a mutation that was proposed under `ballot`; raise or replace (§4.6). `previous` is the identity
@@ -171,7 +180,7 @@ impl PrepareList {
         }
         let index = usize::try_from(decree.0 - self.floor.0 - 1).expect("a list fits in memory");
         if let Some(entry) = self.entries.get_mut(index) {
-            if entry.mutation.id == mutation.id {
+            if entry.id == mutation.id {
                 if entry.ballot >= ballot {
                     return Offer::Repeated;
                 }
@@ -179,10 +188,10 @@ impl PrepareList {
                 return Offer::Raised;
             }
             self.truncate_from(decree);
-            self.push(Entry { mutation: Arc::clone(mutation), ballot });
+            self.push(Entry::new(mutation, ballot));
             return Offer::Replaced;
         }
-        self.push(Entry { mutation: Arc::clone(mutation), ballot });
+        self.push(Entry::new(mutation, ballot));
         Offer::Appended
     }
 
@@ -234,13 +243,13 @@ impl PrepareList {
             }
             let Some(entry) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
-            self.floor = entry.mutation.id.decree;
-            self.floor_id = Some(entry.mutation.id);
+            self.floor = entry.id.decree;
+            self.floor_id = Some(entry.id);
         }
     }
 
     fn push(&mut self, entry: Entry) {
-        assert_eq!(entry.mutation.id.decree, self.last_prepared().next(), "decrees have no gaps");
+        assert_eq!(entry.id.decree, self.last_prepared().next(), "decrees have no gaps");
         self.bytes += entry.size();
         self.entries.push_back(entry);
     }

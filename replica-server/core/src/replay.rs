@@ -106,7 +106,7 @@ impl Replay {
             Record::Ballot { ballot, .. } => partition.raise(*ballot),
             Record::Prepare { ballot, mutation, replaces, last_committed, .. } => {
                 partition.raise(*ballot);
-                let entry = Entry { mutation: mutation.clone(), ballot: *ballot };
+                let entry = Entry::new(mutation, *ballot);
                 partition.on_prepare(entry, *replaces, *last_committed);
                 partition.logged.trim(partition.committed, &self.bounds);
             }
@@ -184,7 +184,7 @@ impl Partition {
     }
 
     fn on_prepare(&mut self, entry: Entry, replaces: bool, last_committed: Decree) {
-        let id = entry.mutation.id;
+        let id = entry.id;
         let same = self.logged.identity_at(id.decree).is_none_or(|here| here == id);
         if replaces && id.decree > self.committed {
             self.logged.truncate_from(id.decree);

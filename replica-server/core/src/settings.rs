@@ -69,7 +69,7 @@ impl Default for Settings {
             queue: 8192,
             batch: 1024,
             batch_bytes: 1 << 20,
-            list_tail: 1024,
+            list_tail: 128,
             list_tail_bytes: 16 << 20,
             resend_batch: 128,
             mutation_2pc_min_replica_count: 2,
