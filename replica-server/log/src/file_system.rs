@@ -3,8 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::direct::Direct;
 
@@ -63,6 +66,12 @@ pub trait File: fmt::Debug + Send + Sync {
     /// # Errors
     /// Those of the operating system; `UnexpectedEof` if the file ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Says that these bytes will be read soon. Whoever says so of many before it reads the first waits for a disk once
+    /// and not for each; it changes nothing else.
+    fn will_read(&self, offset: u64, length: NonZeroU64) {
+        let _ = (offset, length);
+    }
 
     /// Writes all of `bytes` at `offset`.
     ///
@@ -161,6 +170,11 @@ impl File for RealFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+
+    fn will_read(&self, offset: u64, length: NonZeroU64) {
+        // Where that is refused it is read without.
+        let _ = fadvise(&self.file, offset, Some(length), Advice::WillNeed);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -39,13 +39,16 @@ impl LogReader {
     ) -> io::Result<Vec<Arc<Mutation>>> {
         let locations = self.find(gpid, from, to, max_bytes);
         let mut mutations = Vec::with_capacity(locations.len());
-        let mut open: Option<(u64, Box<dyn File>)> = None;
-        for (location, decree) in locations.iter().zip(from.0..) {
-            match self.read_one(location, &mut open) {
-                Ok(mutation) => mutations.push(mutation),
+        let is_same_file = |one: &Location, next: &Location| one.place.segment == next.place.segment;
+        for in_one_file in locations.chunk_by(is_same_file) {
+            if let Err(error) = self.read_file(in_one_file, &mut mutations) {
+                let failed = mutations.len();
+                let decree = Decree(from.0 + failed as u64);
                 // Collected since, and being removed: the learner will get a checkpoint.
-                Err(_) if self.find(gpid, Decree(decree), Decree(decree), 0) != [*location] => break,
-                Err(error) => return Err(error),
+                if self.find(gpid, decree, decree, 0) != [locations[failed]] {
+                    break;
+                }
+                return Err(error);
             }
         }
         Ok(mutations)
@@ -55,18 +58,18 @@ impl LogReader {
         self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes)
     }
 
-    /// With the segment that is open, if it is in that one; leaves open the one that it is in.
-    fn read_one(
-        &self,
-        location: &Location,
-        open: &mut Option<(u64, Box<dyn File>)>,
-    ) -> io::Result<Arc<Mutation>> {
-        let number = location.place.segment;
-        let file = match open.take() {
-            Some((opened, file)) if opened == number => file,
-            _ => self.files.open(&segment::name(number))?,
-        };
-        read_record(&*open.insert((number, file)).1, location)
+    /// Reads what is in one segment. The disk is told of all of it first: records of one partition stand between those
+    /// of others, and one after the other each would be waited for.
+    fn read_file(&self, locations: &[Location], mutations: &mut Vec<Arc<Mutation>>) -> io::Result<()> {
+        let Some(first) = locations.first() else { return Ok(()) };
+        let file = self.files.open(&segment::name(first.place.segment))?;
+        for location in locations {
+            file.will_read(location.place.offset, location.length.into());
+        }
+        for location in locations {
+            mutations.push(read_record(&*file, location)?);
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::num::NonZeroU64;
 
 use thiserror::Error;
 use words::{Gpid, Record};
@@ -84,8 +85,9 @@ pub(crate) fn recover(files: &dyn FileSystem, tell: &mut dyn FnMut(Record)) -> R
     let mut reading =
         Reading { state: State::default(), index: Index::default(), tell, wounds: Wounds::default() };
     let mut active = None;
-    for &number in &numbers {
-        active = Some(read_segment(files, number, Some(&number) == numbers.last(), &mut reading)?);
+    for (at, &number) in numbers.iter().enumerate() {
+        let next = numbers.get(at + 1);
+        active = Some(read_segment(files, number, next.copied(), &mut reading)?);
     }
     let active = match active {
         Some(file) => file,
@@ -117,11 +119,11 @@ fn find_segments(files: &dyn FileSystem) -> Result<Vec<u64>, LogError> {
     Ok(numbers)
 }
 
-/// Reads one segment; the torn tail of the last one is cut.
+/// Reads one segment; the torn tail of the last one, which has no `next`, is cut.
 fn read_segment(
     files: &dyn FileSystem,
     number: u64,
-    is_last: bool,
+    next: Option<u64>,
     reading: &mut Reading<'_>,
 ) -> Result<Box<dyn File>, LogError> {
     let name = segment::name(number);
@@ -130,6 +132,10 @@ fn read_segment(
     let size = file.size().map_err(failed("measure"))?;
     let mut bytes = vec![0; position(size)];
     file.read_at(0, &mut bytes).map_err(failed("read"))?;
+    // The disk reads it while this one is looked through.
+    if let Some(next) = next {
+        announce(files, next);
+    }
     let start = match segment::decode_header(number, &bytes) {
         SegmentHeader::Valid { start, previous } => {
             reading.check_previous(number, previous);
@@ -138,16 +144,24 @@ fn read_segment(
         SegmentHeader::Bad => u64::MAX,
         SegmentHeader::Version(found) => return Err(LogError::Version { file: name, found }),
     };
-    let Tail { synced, end } = reading.on_segment(number, start, &bytes, is_last);
+    let Tail { synced, end } = reading.on_segment(number, start, &bytes, next.is_none());
     if synced < size {
         // What is answered, and acted upon, must survive the next power cut. A sync that failed in an earlier
         // life may have left in the system's cache, as if it were on disk, what is not.
         return segment::write_again(files, number, &bytes[..position(end)]).map_err(failed("write again"));
     }
-    if is_last {
+    if next.is_none() {
         file.sync().map_err(failed("sync"))?;
     }
     Ok(file)
+}
+
+/// Says that a segment will be read. If that can't be said, why not will be found out when it is read.
+fn announce(files: &dyn FileSystem, number: u64) {
+    let Ok(file) = files.open(&segment::name(number)) else { return };
+    if let Some(size) = file.size().ok().and_then(NonZeroU64::new) {
+        file.will_read(0, size);
+    }
 }
 
 /// What was read so far.
