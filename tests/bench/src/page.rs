@@ -201,15 +201,18 @@ impl Page {
     fn restart(&self) -> String {
         let mut text = String::from(
             "\n## Restart\n\n`kill -9` of a replica server of the app kv whose log has so much that no checkpoint holds \
-             (values of 16 KiB), started again at once; until every replica has its role again:\n\n\
-             | log, MiB | seconds | memory before, MiB | memory after, MiB | at most, MiB |\n\
-             | --- | --- | --- | --- | --- |\n",
+             (values of 16 KiB), started again; until every replica has its role again. The disk's rate is what it gave just \
+             before to one who only read another server's log, for 10 s at most:\n\n\
+             | log, MiB | the disk's rate, MiB/s | seconds | memory before, MiB | memory after, MiB | at most, MiB |\n\
+             | --- | --- | --- | --- | --- | --- |\n",
         );
-        for Restart { log_mib, took, memory_before_mib, memory_after_mib, peak_mib } in &self.restarts {
+        for Restart { log_mib, read_mib, took, memory_before_mib, memory_after_mib, peak_mib } in
+            &self.restarts
+        {
             let seconds = took.as_secs_f64();
             let _ = writeln!(
                 text,
-                "| {log_mib} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} | {peak_mib} |"
+                "| {log_mib} | {read_mib:.0} | {seconds:.1} | {memory_before_mib} | {memory_after_mib} | {peak_mib} |"
             );
         }
         text

@@ -1,6 +1,7 @@
 //! How long a server takes to be back, by how much its log is ahead of its checkpoints.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,9 +20,14 @@ const BYTES: usize = 16 << 10;
 const NO_CHECKPOINTS: [&str; 2] =
     ["replication.checkpoint_decrees=100000000", "replication.checkpoint_interval_ms=86400000"];
 
+/// For how long another server's log is only read.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What was seen.
 pub(crate) struct Restart {
     pub(crate) log_mib: u64,
+    /// What the disk gave a second to one who read another server's log from its beginning, just before.
+    pub(crate) read_mib: f64,
     pub(crate) took: Duration,
     pub(crate) memory_before_mib: u64,
     pub(crate) memory_after_mib: u64,
@@ -45,6 +51,8 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
         std::thread::sleep(Duration::from_millis(100));
     }
     watched.stop();
+    let other = cluster.processes.data(REPLICAS[1]).join("log");
+    let read_mib = read(&other).expect("a folder that can be read");
     let (log_mib, memory_before_mib) = (mib_in(&log), cluster.processes.memory(server) >> 20);
     cluster.processes.kill(server);
     let began = Instant::now();
@@ -54,11 +62,31 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     eprintln!("restart with {log_mib} MiB of log: {:.1} s", took.as_secs_f64());
     Restart {
         log_mib,
+        read_mib,
         took,
         memory_before_mib,
         memory_after_mib: cluster.processes.memory(server) >> 20,
         peak_mib: cluster.processes.peak_memory(server) >> 20,
     }
+}
+
+/// MiB a second, of all files one after the other, or of so many as there is time for.
+fn read(folder: &Path) -> io::Result<f64> {
+    let (began, mut bytes, mut buffer) = (Instant::now(), 0, vec![0; 1 << 20]);
+    'files: for path in tests::files_below(folder)?.values() {
+        let mut file = File::open(path)?;
+        loop {
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                break;
+            }
+            bytes += length;
+            if began.elapsed() >= LOOK {
+                break 'files;
+            }
+        }
+    }
+    Ok(bytes as f64 / f64::from(1 << 20) / began.elapsed().as_secs_f64())
 }
 
 fn mib_in(folder: &Path) -> u64 {
