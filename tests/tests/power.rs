@@ -100,8 +100,7 @@ impl Drop for Powered {
     }
 }
 
-/// What RocksDB keeps needs a file system with a journal: it syncs a folder once for several new names in it. Ours
-/// needs none.
+/// What RocksDB keeps needs a file system with a journal ([`Outcome::Journaled`]); what is ours needs none.
 fn any_outcome(name: &str) -> Outcome {
     let number = RandomState::new().hash_one(1);
     if name == "meta1" {

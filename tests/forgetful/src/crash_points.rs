@@ -103,8 +103,8 @@ impl<P: Clone + Debug> Recorder<P> {
 }
 
 impl<P: Clone + Debug> Run<P> {
-    /// Torn names are those of one moment ([`Outcome::Journaled`]), and fewer torn disks are looked at: for programs
-    /// that rely on such a file system, and start slowly.
+    /// Names are torn as at one moment, and what was appended at its end ([`Outcome::Journaled`]), and fewer torn disks
+    /// are looked at: for programs that rely on such a file system, and start slowly.
     #[must_use]
     pub fn with_a_journal(self) -> Self {
         Self { with_a_journal: true, ..self }

@@ -50,8 +50,14 @@ impl File {
         match outcome {
             Outcome::Lost => self.content.clone_from(&self.durable),
             Outcome::Kept => {}
-            Outcome::Torn(_) | Outcome::Journaled(_) => {
-                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, pick);
+            Outcome::Torn(_) => {
+                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, None, pick);
+            }
+            Outcome::Journaled(_) => {
+                let in_order_from = self.durable.len() / SECTOR * SECTOR;
+                let moment = split_one(&mut self.unsynced, in_order_from, pick);
+                let in_order = Some(InOrder { from: in_order_from, moment });
+                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, in_order, pick);
             }
         }
         self.unsynced.clear();
@@ -74,9 +80,33 @@ impl Change {
     }
 }
 
+/// Where the order of changes is kept: with the file's length, all from a place on is as it was at one moment.
+struct InOrder {
+    from: usize,
+    /// How many changes there were by then.
+    moment: usize,
+}
+
+/// Picks a moment between any two changes or in the middle of a write, which is then two. Answers how many there were.
+fn split_one(changes: &mut Vec<Change>, from: usize, pick: &mut Pick) -> usize {
+    let moment = pick.up_to(changes.len());
+    if pick.coin() {
+        return moment;
+    }
+    if let Some(Change::Write { offset, bytes }) = changes.get_mut(moment) {
+        let whole = from.saturating_sub(*offset).min(bytes.len());
+        let first = whole + pick.up_to(bytes.len() - whole);
+        let rest = Change::Write { offset: *offset + first, bytes: bytes.split_off(first) };
+        changes.insert(moment + 1, rest);
+        return moment + 1;
+    }
+    moment
+}
+
 /// The length is what it was after any of the changes; each sector holds what it held after any of them.
-fn torn(mut content: Vec<u8>, changes: &[Change], pick: &mut Pick) -> Vec<u8> {
-    let length_after = pick.below(changes.len() as u64 + 1);
+fn torn(mut content: Vec<u8>, changes: &[Change], in_order: Option<InOrder>, pick: &mut Pick) -> Vec<u8> {
+    let InOrder { from, moment: length_after } =
+        in_order.unwrap_or_else(|| InOrder { from: usize::MAX, moment: pick.up_to(changes.len()) });
     let mut length = content.len();
     let mut now = content.len();
     // Sectors whose later changes did not reach the disk.
@@ -88,7 +118,8 @@ fn torn(mut content: Vec<u8>, changes: &[Change], pick: &mut Pick) -> Vec<u8> {
                 content.resize(content.len().max(now), 0);
                 for sector in sectors(*offset..offset + bytes.len()) {
                     let at = sector.start.max(*offset)..sector.end.min(offset + bytes.len());
-                    if !frozen.contains(&sector.start) && pick.coin() {
+                    let survives = if sector.start < from { pick.coin() } else { number <= length_after };
+                    if survives && !frozen.contains(&sector.start) {
                         content[at.clone()].copy_from_slice(&bytes[at.start - offset..at.end - offset]);
                     } else {
                         frozen.insert(sector.start);

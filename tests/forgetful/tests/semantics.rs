@@ -199,6 +199,36 @@ fn with_a_journal_names_are_those_of_one_moment() {
 }
 
 #[test]
+fn with_a_journal_what_was_appended_is_there_from_its_beginning() {
+    let test = "forgetful::with_a_journal_what_was_appended_is_there_from_its_beginning";
+    let Some(disk) = Mounted::new(test) else { return };
+    let appended = ["y", "z"].map(|letter| letter.repeat(700)).concat();
+    let whole = ["x".repeat(1500), appended.clone()].concat();
+    let mut lengths = BTreeSet::new();
+    let mut first_sectors = BTreeSet::new();
+    for seed in 0..200 {
+        disk.write_synced("file", &whole.as_bytes()[..1500]);
+        disk.sync_folder("");
+        let mut file = OpenOptions::new().write(true).open(disk.path("file")).unwrap();
+        file.write_all(&[b'a'; 1024]).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        for part in appended.as_bytes().chunks(700) {
+            file.write_all(part).unwrap();
+        }
+        drop(file);
+        disk.cut(Outcome::Journaled(seed));
+        let content = String::from_utf8(disk.content("file").unwrap()).unwrap();
+        assert!(content.len() >= 1500 && whole[1024..].starts_with(&content[1024..]), "{seed}: {content}");
+        lengths.insert(content.len());
+        first_sectors.insert([&content[..1], &content[512..513]].concat());
+    }
+    assert!(lengths.contains(&1500) && lengths.contains(&2200) && lengths.contains(&2900), "whole writes");
+    assert!(lengths.len() > 50, "and parts of them: {lengths:?}");
+    let torn = ["aa", "ax", "xa", "xx"].map(str::to_owned);
+    assert_eq!(first_sectors, BTreeSet::from(torn), "what was overwritten is torn as ever");
+}
+
+#[test]
 fn files_that_are_opened_to_be_synced_are() {
     let Some(disk) = Mounted::new("forgetful::files_that_are_opened_to_be_synced_are") else { return };
     for (name, flag) in [("sync", OFlags::SYNC), ("dsync", OFlags::DSYNC)] {
