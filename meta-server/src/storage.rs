@@ -67,8 +67,20 @@ pub enum StorageError {
         /// What the system says.
         error: io::Error,
     },
-    /// RocksDB failed.
-    #[error("{}: {error}", .path.display())]
+    /// RocksDB can't open what is there.
+    #[error(
+        "{}: {error}; if it was damaged, restore it from a copy, or start with an empty `data_dir` while a majority \
+         of the other meta servers is there",
+        .path.display()
+    )]
+    Unopened {
+        /// The directory.
+        path: PathBuf,
+        /// What RocksDB says.
+        error: rocksdb::Error,
+    },
+    /// RocksDB failed to read or write.
+    #[error("{}: {error}; check the disk's space and health, and start again", .path.display())]
     RocksDb {
         /// The directory.
         path: PathBuf,
@@ -262,13 +274,15 @@ fn sync_way_to(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// RocksDB has no kind of error for a lock that another process holds.
+/// What RocksDB says of a lock that somebody else holds, which is no kind of error of its own. The word alone says
+/// nothing: a damaged *block* has it too.
+const LOCKED: [&str; 2] = ["While lock file", "lock hold by current process"];
+
 fn opening_failed(directory: &Path, error: rocksdb::Error) -> StorageError {
-    let message = error.as_ref().to_lowercase();
-    if message.contains("lock") {
+    if LOCKED.iter().any(|words| error.as_ref().contains(words)) {
         return StorageError::InUse(directory.to_owned());
     }
-    StorageError::RocksDb { path: directory.to_owned(), error }
+    StorageError::Unopened { path: directory.to_owned(), error }
 }
 
 #[cfg(test)]

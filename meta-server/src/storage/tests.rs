@@ -92,3 +92,27 @@ fn damaged_values_and_other_formats_are_told() {
     let error = open().err().expect("it is refused").to_string();
     assert!(error.ends_with("has format 1, this program reads 2; run the program that wrote it"), "{error}");
 }
+
+/// "Block checksum mismatch" has "lock" in it.
+#[test]
+fn a_damaged_table_is_not_taken_for_one_in_use() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = || Storage::open(directory.path(), "meta1");
+    // RocksDB makes a table of what an earlier life wrote.
+    for _ in 0..2 {
+        let (storage, _) = open().expect("it opens");
+        write(&storage, &changes());
+        let in_use = open().err().expect("it is refused");
+        assert!(matches!(in_use, StorageError::InUse(_)), "{in_use}");
+    }
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sst");
+    let files = fs::read_dir(directory.path().join("state")).expect("it is listed");
+    let table = files.map(|file| file.expect("a file").path()).find(is_table).expect("a table");
+    let mut content = fs::read(&table).expect("it is read");
+    let before_the_footer = content.len() - 100;
+    content[before_the_footer] ^= 1;
+    fs::write(&table, content).expect("it is damaged");
+    let error = open().err().expect("it is refused");
+    assert!(error.to_string().contains("block checksum mismatch"), "{error}");
+    assert!(matches!(error, StorageError::Unopened { .. }), "{error}");
+}
