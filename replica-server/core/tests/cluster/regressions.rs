@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use replica_core::Settings;
 use words::{Ballot, Command, Configuration, MetaToNode, Refusal, Reply, RoleName};
 
 use crate::harness::{Cluster, GPID};
@@ -146,7 +147,7 @@ fn a_learner_that_learns_in_small_steps_gets_to_the_list() {
 /// learns afresh (§6.4), by the log as well as by the list.
 #[test]
 fn a_member_that_was_given_up_does_not_go_on_where_it_was() {
-    for list_tail in [3, 1024] {
+    for list_tail in [3, Settings::default().list_tail, 1024] {
         let mut cluster = three();
         cluster.settings.list_tail = list_tail;
         cluster.settings.mutation_2pc_min_replica_count = 1;

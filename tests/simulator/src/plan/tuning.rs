@@ -85,8 +85,8 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         batch: dice.pick(&[4, 64, 1_024]),
         batch_bytes,
         max_write_bytes,
-        // A learner comes nearer only if what it gets at once is more than what is written meanwhile.
-        list_tail: 2 * window + dice.pick(&[1, 8, 32, 1_024]),
+        // A learner comes nearer only if what it gets at once is no less than what is written meanwhile.
+        list_tail: 2 * window + dice.pick(&[0, 8, 32, 1_024]),
         resend_batch: 2 * window + dice.pick(&[16, 32, 128]),
         checkpoint_decrees: dice.pick(&[5, 30, 100, 200_000]),
         checkpoint_interval: Duration::from_millis(dice.pick(&[700, 5_000, 60_000])),
