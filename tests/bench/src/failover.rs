@@ -28,7 +28,7 @@ pub(crate) fn measure(kind: Kind, times: usize, runtime: &Runtime) -> Vec<Durati
     let mut system = kind.start(1, runtime);
     let clients = runtime.block_on(system.clients(CLIENTS));
     let value = Bytes::from(vec![0x5a; BYTES]);
-    let watched = runtime.block_on(async { Watched::start(clients, KEYS, &value) });
+    let watched = runtime.block_on(async { Watched::start(clients, 0..KEYS, &value) });
     let gaps = (0..times).map(|_| {
         watched.wait_for(STEADY);
         std::thread::sleep(CALM);

@@ -17,6 +17,7 @@ use crate::shape::{PARTITIONS, Shape};
 use crate::system::System;
 
 const CLIENTS: usize = 64;
+/// What the values have that are learned.
 const BYTES: usize = 16 << 10;
 /// Nobody waits for the data that was lost to come back.
 const AT_ONCE: &str = "meta_server.replica_assign_delay_ms_for_dropouts=100";
@@ -40,6 +41,8 @@ pub(crate) struct Learned {
 
 /// What clients saw.
 pub(crate) struct Meanwhile {
+    /// What the values have that they wrote.
+    pub(crate) bytes: usize,
     pub(crate) writes_per_s: f64,
     pub(crate) failed: u64,
     pub(crate) slowest: Duration,
@@ -48,17 +51,15 @@ pub(crate) struct Meanwhile {
 }
 
 /// Fills a cluster with about that much, takes one server's data away and waits until it is back; with clients that
-/// write on, or with nothing else to do.
+/// write values of so many bytes meanwhile, or with nothing else to do.
 ///
 /// # Panics
 /// If it is not within [`patience`].
-pub(crate) fn measure(mib: u64, write_on: bool, runtime: &Runtime) -> Learned {
+pub(crate) fn measure(mib: u64, written: Option<usize>, runtime: &Runtime) -> Learned {
     let server = REPLICAS[0];
     let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &[AT_ONCE]));
     let values = usize::try_from(mib << 20).expect("it fits") / BYTES;
-    let mut value = vec![0; BYTES];
-    rand::rng().fill_bytes(&mut value);
-    let value = Bytes::from(value);
+    let value = random(BYTES);
     let clients = runtime.block_on(async { load::fill(system.clients(CLIENTS).await, values, &value).await });
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
     cluster.processes.kill(server);
@@ -71,9 +72,10 @@ pub(crate) fn measure(mib: u64, write_on: bool, runtime: &Runtime) -> Learned {
         cluster.wait_until_whole(patience(mib));
         began.elapsed()
     };
-    let (took, meanwhile) = if write_on {
-        let watched = runtime.block_on(async { Watched::start(clients, values, &value) });
-        let (took, meanwhile) = watch(&watched, learn);
+    let (took, meanwhile) = if let Some(bytes) = written {
+        // To keys of their own: what is to be learned stays as large as it is.
+        let watched = runtime.block_on(async { Watched::start(clients, values..2 * values, &random(bytes)) });
+        let (took, meanwhile) = watch(&watched, bytes, learn);
         (took, Some(meanwhile))
     } else {
         (learn(), None)
@@ -89,14 +91,20 @@ pub(crate) fn measure(mib: u64, write_on: bool, runtime: &Runtime) -> Learned {
     Learned { mib: bytes >> 20, took, copied_in, meanwhile }
 }
 
-fn watch(watched: &Watched, learn: impl FnOnce() -> Duration) -> (Duration, Meanwhile) {
+fn random(bytes: usize) -> Bytes {
+    let mut value = vec![0; bytes];
+    rand::rng().fill_bytes(&mut value);
+    value.into()
+}
+
+fn watch(watched: &Watched, bytes: usize, learn: impl FnOnce() -> Duration) -> (Duration, Meanwhile) {
     watched.wait_for(STEADY);
     let (before, _) = (watched.done(), watched.take_slowest());
     let (took, disk) = bystander::beside(learn);
     let (slowest, done) = (watched.take_slowest(), watched.done() - before);
     watched.stop();
     let writes_per_s = done as f64 / took.as_secs_f64();
-    (took, Meanwhile { writes_per_s, failed: watched.failed(), slowest, disk })
+    (took, Meanwhile { bytes, writes_per_s, failed: watched.failed(), slowest, disk })
 }
 
 /// How many bytes, and how long it took.

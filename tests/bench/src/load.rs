@@ -1,5 +1,6 @@
 //! The closed loop: clients with one operation at a time, the same for every system.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -140,7 +141,7 @@ impl Seen {
 /// A load that goes on until it is told to end, and notes when something succeeded.
 pub(crate) struct Watched {
     began: Instant,
-    keys: usize,
+    keys: Range<usize>,
     stop: AtomicBool,
     /// When a write last succeeded, and the longest time without since it was last asked, in microseconds.
     last_us: AtomicU64,
@@ -152,8 +153,8 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Starts these clients, which write such a value to one of so many keys.
-    pub(crate) fn start(clients: Vec<Client>, keys: usize, value: &Bytes) -> Arc<Self> {
+    /// Starts these clients, which write such a value to one of these keys.
+    pub(crate) fn start(clients: Vec<Client>, keys: Range<usize>, value: &Bytes) -> Arc<Self> {
         let watched = Arc::new(Self {
             began: Instant::now(),
             keys,
@@ -172,7 +173,7 @@ impl Watched {
 
     async fn write_on(self: Arc<Self>, mut client: Client, value: Bytes) {
         while !self.stop.load(Ordering::Relaxed) {
-            let key = rand::rng().random_range(0..self.keys);
+            let key = rand::rng().random_range(self.keys.clone());
             let began = self.now_us();
             let result = client.write_or_go_on(key, &value).await;
             let now = self.now_us();

@@ -79,6 +79,9 @@ struct Plan {
     /// MiB of values that a server which lost its data learns, alone and with clients that write; without a value none
     #[arg(long, value_name = "MIB", value_delimiter = ',', num_args = 0.., default_values_t = [2048])]
     learning: Vec<u64>,
+    /// Bytes of the values that clients write while a server learns
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', num_args = 0.., default_values_t = [1024, 16384])]
+    learning_bytes: Vec<usize>,
     /// Clusters of these shapes are compared, each SERVERS:PARTITIONS:REPLICAS; without a value none
     #[arg(long, value_name = "SHAPE", value_delimiter = ',', num_args = 0.., default_values_t = shapes())]
     shapes: Vec<Shape>,
@@ -151,8 +154,8 @@ fn measure(plan: &Plan, runtime: &Runtime, write: impl Fn(&Page) -> io::Result<(
     }
     if page.kinds.contains(&Kind::Kv) {
         for &mib in &plan.learning {
-            for write_on in [false, true] {
-                page.learning.push(learning::measure(mib, write_on, runtime));
+            for written in [None].into_iter().chain(plan.learning_bytes.iter().copied().map(Some)) {
+                page.learning.push(learning::measure(mib, written, runtime));
                 write(&page)?;
             }
         }

@@ -221,26 +221,27 @@ impl Page {
     fn learned(&self) -> String {
         let mut text = String::from(
             "\n## Learning\n\n`kill -9` of a replica server of the app kv, its data taken away, started again: from that start \
-             until it has all of its replicas again, with nothing else to do and while 64 clients write 16 KiB each; \
+             until it has all of its replicas again, with nothing else to do and while 64 clients write on, each \
+             value to a key that is not among those; \
              beside plain copying of the same files on the same disk, synced as often, when that was over. What \
              anybody has to wait for this disk is the slowest sync of a process that has nothing to do with it, and \
              writes 4 KiB over itself each 5 ms; and standstill is the longest time for which the disk completed nothing \
              though it had something to do, as the kernel counts it:\n\n\
-             | MiB | seconds | MiB a second | copied in seconds | MiB a second | writes a second | failed | slowest \
-             write, ms | slowest sync, ms | standstill, ms |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+             | MiB | seconds | MiB a second | copied in seconds | MiB a second | bytes written | writes a second | failed | \
+             slowest write, ms | slowest sync, ms | standstill, ms |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         );
         for Learned { mib, took, copied_in, meanwhile } in &self.learning {
             let (took, copied_in) = (took.as_secs_f64(), copied_in.as_secs_f64());
             let rate = |seconds: f64| *mib as f64 / seconds;
             let (learned, copied) = (rate(took), rate(copied_in));
             let writes = meanwhile.as_ref().map_or_else(
-                || "- | - | - | - | -".to_owned(),
-                |Meanwhile { writes_per_s, failed, slowest, disk }| {
+                || "- | - | - | - | - | -".to_owned(),
+                |Meanwhile { bytes, writes_per_s, failed, slowest, disk }| {
                     let writes_per_s = thousands(*writes_per_s);
                     let (slowest, slowest_sync) = (slowest.as_millis(), disk.slowest_sync.as_millis());
                     let standstill = disk.standstill.map_or("-".to_owned(), |it| it.as_millis().to_string());
-                    format!("{writes_per_s} | {failed} | {slowest} | {slowest_sync} | {standstill}")
+                    format!("{bytes} | {writes_per_s} | {failed} | {slowest} | {slowest_sync} | {standstill}")
                 },
             );
             let _ = writeln!(

@@ -46,7 +46,7 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
     let log = cluster.processes.data(server).join("log");
     let value = Bytes::from(vec![0x5a; BYTES]);
-    let watched = runtime.block_on(async { Watched::start(clients, KEYS, &value) });
+    let watched = runtime.block_on(async { Watched::start(clients, 0..KEYS, &value) });
     while mib_in(&log) < mib {
         std::thread::sleep(Duration::from_millis(100));
     }
