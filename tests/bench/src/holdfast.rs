@@ -1,6 +1,7 @@
 //! Our cluster: one meta server and three replica servers, each a process, with the settings that ship.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::time::Duration;
 
 use ::tests::{Cluster, METAS, PATIENCE};
@@ -84,6 +85,12 @@ impl Holdfast {
     /// The memory of the replica server that has most.
     pub(crate) fn largest_memory_mib(&self) -> u64 {
         self.servers().iter().map(|name| self.processes.memory(name) >> 20).max().unwrap_or_default()
+    }
+
+    /// How much log a server keeps.
+    pub(crate) fn log_mib(&self, server: &str) -> u64 {
+        let files = fs::read_dir(self.processes.data(server).join("log")).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>() >> 20
     }
 
     fn servers(&self) -> &'static [&'static str] {

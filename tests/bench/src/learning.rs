@@ -24,6 +24,9 @@ const AT_ONCE: &str = "meta_server.replica_assign_delay_ms_for_dropouts=100";
 /// What plain copying syncs at once: as a learner does.
 const SYNCED: u64 = 4 << 20;
 
+/// A log of which only the last segment or two are kept.
+const SHORT_LOG_MIB: u64 = 64;
+
 /// Writes by which the load shows that it is under way.
 const STEADY: u64 = 2_000;
 
@@ -62,6 +65,7 @@ pub(crate) fn measure(mib: u64, written: Option<usize>, runtime: &Runtime) -> Le
     let value = random(BYTES);
     let clients = runtime.block_on(async { load::fill(system.clients(CLIENTS).await, values, &value).await });
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
+    wait_until_in_checkpoints(cluster);
     cluster.processes.kill(server);
     let data = cluster.processes.data(server);
     // Not removed: that would be 2 GiB for this disk to free while it is measured, and the server's own is another one.
@@ -89,6 +93,15 @@ pub(crate) fn measure(mib: u64, written: Option<usize>, runtime: &Runtime) -> Le
         copied_in.as_secs_f64()
     );
     Learned { mib: bytes >> 20, took, copied_in, meanwhile }
+}
+
+/// What is in the log would be learned from there. With the settings that ship a checkpoint is due a minute after the
+/// last write, and the log is cut then.
+fn wait_until_in_checkpoints(cluster: &Holdfast) {
+    tests::wait_for_long(patience(0) * 2, "logs without what checkpoints have", || {
+        let logs = REPLICAS.map(|server| cluster.log_mib(server));
+        if logs.iter().all(|&mib| mib <= SHORT_LOG_MIB) { Ok(()) } else { Err(format!("{logs:?} MiB")) }
+    });
 }
 
 fn random(bytes: usize) -> Bytes {

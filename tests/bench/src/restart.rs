@@ -1,6 +1,6 @@
 //! How long a server takes to be back, by how much its log is ahead of its checkpoints.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,16 +44,15 @@ pub(crate) fn measure(mib: u64, runtime: &Runtime) -> Restart {
     let mut system = System::Holdfast(Holdfast::start(Type::Kv, Shape::of(PARTITIONS), &NO_CHECKPOINTS));
     let clients = runtime.block_on(system.clients(CLIENTS));
     let System::Holdfast(cluster) = &mut system else { unreachable!("it was just made") };
-    let log = cluster.processes.data(server).join("log");
     let value = Bytes::from(vec![0x5a; BYTES]);
     let watched = runtime.block_on(async { Watched::start(clients, 0..KEYS, &value) });
-    while mib_in(&log) < mib {
+    while cluster.log_mib(server) < mib {
         std::thread::sleep(Duration::from_millis(100));
     }
     watched.stop();
     let other = cluster.processes.data(REPLICAS[1]).join("log");
     let read_mib = read(&other).expect("a folder that can be read");
-    let (log_mib, memory_before_mib) = (mib_in(&log), cluster.processes.memory(server) >> 20);
+    let (log_mib, memory_before_mib) = (cluster.log_mib(server), cluster.processes.memory(server) >> 20);
     cluster.processes.kill(server);
     let began = Instant::now();
     cluster.processes.restart(server);
@@ -87,9 +86,4 @@ fn read(folder: &Path) -> io::Result<f64> {
         }
     }
     Ok(bytes as f64 / f64::from(1 << 20) / began.elapsed().as_secs_f64())
-}
-
-fn mib_in(folder: &Path) -> u64 {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum::<u64>() >> 20
 }
