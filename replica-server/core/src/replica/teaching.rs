@@ -236,9 +236,11 @@ impl Replica {
         if let Some((had, there_was)) = teaching.asked.replace((has, committed)) {
             teaching.portion.was_taken((had, has), (there_was, committed));
         }
-        let bytes = teaching.portion.bytes(step.settings);
+        let (mutations, bytes) =
+            (teaching.portion.mutations(step.settings), teaching.portion.bytes(step.settings));
+        let to = committed.min(Decree(has.0 + mutations as u64));
         // What it has is read too, to see that it is the same.
-        step.work(Work::ReadLog { gpid, signature, from: has.max(Decree(1)), to: committed, bytes });
+        step.work(Work::ReadLog { gpid, signature, from: has.max(Decree(1)), to, bytes });
     }
 
     /// The learner has another history, or more than this primary: only after an operator forced an older one

@@ -83,6 +83,8 @@ pub(crate) struct Cluster {
     pub(crate) log_readable: bool,
     /// How many mutations one read of the log gives.
     pub(crate) log_read_limit: usize,
+    /// The most that was read from a log at once.
+    pub(crate) most_read: usize,
     /// What nodes that start from now on are told.
     pub(crate) settings: Settings,
     /// Checkpoints that learners installed.
@@ -158,6 +160,7 @@ impl Cluster {
             next_token: 0,
             log_readable: true,
             log_read_limit: usize::MAX,
+            most_read: 0,
             settings: Settings::default(),
             installed: 0,
             checkpoints_asked: 0,
@@ -492,7 +495,8 @@ impl Cluster {
                 }
                 let wanted =
                     found.range(from..=to).take(self.log_read_limit).map(|(_, mutation)| mutation.clone());
-                let mutations = if self.log_readable { wanted.collect() } else { Vec::new() };
+                let mutations: Vec<_> = if self.log_readable { wanted.collect() } else { Vec::new() };
+                self.most_read = self.most_read.max(mutations.len());
                 Some(Event::LogRead { gpid, signature, mutations })
             }
             Work::Remove { gpid } => Some(Event::Removed { gpid }),

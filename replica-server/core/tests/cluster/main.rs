@@ -165,6 +165,13 @@ fn a_learner_that_missed_more_than_the_list_learns_from_log_or_checkpoint() {
         assert_eq!(cluster.role(R3), RoleName::Secondary, "log readable: {log_has}");
         assert_eq!(cluster.total(R3), 3000);
         assert_eq!(cluster.installed > 0, !log_has);
+        // What it has is read, too.
+        let portion = cluster.settings.resend_batch + 1;
+        assert_eq!(
+            cluster.most_read,
+            if log_has { portion } else { 0 },
+            "small ones are bounded by their number"
+        );
     }
 }
 
