@@ -51,13 +51,14 @@ impl File {
             Outcome::Lost => self.content.clone_from(&self.durable),
             Outcome::Kept => {}
             Outcome::Torn(_) => {
-                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, None, pick);
+                let moment = Moment { length_after: pick.up_to(self.unsynced.len()), all_from: usize::MAX };
+                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, &moment, pick);
             }
             Outcome::Journaled(_) => {
-                let in_order_from = self.durable.len() / SECTOR * SECTOR;
-                let moment = split_one(&mut self.unsynced, in_order_from, pick);
-                let in_order = Some(InOrder { from: in_order_from, moment });
-                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, in_order, pick);
+                let all_from = self.durable.len() / SECTOR * SECTOR;
+                let length_after = split_one(&mut self.unsynced, all_from, pick);
+                let moment = Moment { length_after, all_from };
+                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, &moment, pick);
             }
         }
         self.unsynced.clear();
@@ -80,21 +81,23 @@ impl Change {
     }
 }
 
-/// Where the order of changes is kept: with the file's length, all from a place on is as it was at one moment.
-struct InOrder {
-    from: usize,
-    /// How many changes there were by then.
-    moment: usize,
+/// What is as it was at one moment between two changes.
+struct Moment {
+    /// The length: as after so many changes.
+    length_after: usize,
+    /// And each sector from here on.
+    all_from: usize,
 }
 
-/// Picks a moment between any two changes or in the middle of a write, which is then two. Answers how many there were.
-fn split_one(changes: &mut Vec<Change>, from: usize, pick: &mut Pick) -> usize {
+/// Picks a moment between two changes, or in the middle of a write, which is two from then on: one with all of it below
+/// `all_from`, where sectors are not divided, and one with the rest. Answers how many changes came before it.
+fn split_one(changes: &mut Vec<Change>, all_from: usize, pick: &mut Pick) -> usize {
     let moment = pick.up_to(changes.len());
     if pick.coin() {
         return moment;
     }
     if let Some(Change::Write { offset, bytes }) = changes.get_mut(moment) {
-        let whole = from.saturating_sub(*offset).min(bytes.len());
+        let whole = all_from.saturating_sub(*offset).min(bytes.len());
         let first = whole + pick.up_to(bytes.len() - whole);
         let rest = Change::Write { offset: *offset + first, bytes: bytes.split_off(first) };
         changes.insert(moment + 1, rest);
@@ -103,10 +106,9 @@ fn split_one(changes: &mut Vec<Change>, from: usize, pick: &mut Pick) -> usize {
     moment
 }
 
-/// The length is what it was after any of the changes; each sector holds what it held after any of them.
-fn torn(mut content: Vec<u8>, changes: &[Change], in_order: Option<InOrder>, pick: &mut Pick) -> Vec<u8> {
-    let InOrder { from, moment: length_after } =
-        in_order.unwrap_or_else(|| InOrder { from: usize::MAX, moment: pick.up_to(changes.len()) });
+/// Each sector holds what it held after any of the changes, but for what is as it was at one moment.
+fn torn(mut content: Vec<u8>, changes: &[Change], moment: &Moment, pick: &mut Pick) -> Vec<u8> {
+    let &Moment { length_after, all_from } = moment;
     let mut length = content.len();
     let mut now = content.len();
     // Sectors whose later changes did not reach the disk.
@@ -118,7 +120,7 @@ fn torn(mut content: Vec<u8>, changes: &[Change], in_order: Option<InOrder>, pic
                 content.resize(content.len().max(now), 0);
                 for sector in sectors(*offset..offset + bytes.len()) {
                     let at = sector.start.max(*offset)..sector.end.min(offset + bytes.len());
-                    let survives = if sector.start < from { pick.coin() } else { number <= length_after };
+                    let survives = if sector.start < all_from { pick.coin() } else { number <= length_after };
                     if survives && !frozen.contains(&sector.start) {
                         content[at.clone()].copy_from_slice(&bytes[at.start - offset..at.end - offset]);
                     } else {
