@@ -69,8 +69,8 @@ pub enum StorageError {
     },
     /// RocksDB can't open what is there.
     #[error(
-        "{}: {error}; if it was damaged, restore it from a copy, or start with an empty `data_dir` while a majority \
-         of the other meta servers is there",
+        "{}: {error}; if it is damaged, restore it from a copy, or start with an empty `data_dir`: a majority of the \
+         other meta servers lets it in, and if there is none, `admin recover` finds out again what it knew",
         .path.display()
     )]
     Unopened {
