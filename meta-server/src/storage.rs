@@ -180,14 +180,6 @@ impl Storage {
         self.db.write_opt(batch, &options).map_err(|error| self.failed(error))
     }
 
-    /// What RocksDB does by itself in a longer life: its tables are merged, and the change is noted in its manifest.
-    #[cfg(test)]
-    pub(crate) fn compact(&self) {
-        for family in [self.state(), self.log()] {
-            self.db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
-        }
-    }
-
     /// Checks that the folder is this server's, and of a format that is understood; notes both in a new one, and
     /// draws its id.
     fn claim(&self, name: &str) -> Result<MemberId, StorageError> {

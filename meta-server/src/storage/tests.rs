@@ -4,6 +4,15 @@ use words::{AppId, AppInfo, Ballot, Configuration, Gpid, NodeAddress, NodeId};
 use super::*;
 use crate::records::encode;
 
+impl Storage {
+    /// What RocksDB does by itself in a longer life: its tables are merged, and the change is noted in its manifest.
+    pub(crate) fn compact(&self) {
+        for family in [self.state(), self.log()] {
+            self.db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
+        }
+    }
+}
+
 fn changes() -> Vec<Change> {
     let (name, app_type) = ("a".to_owned(), "counter".to_owned());
     let info = AppInfo { id: AppId(7), name, app_type, partition_count: 2, replica_count: 3 };

@@ -41,8 +41,7 @@ impl LogReader {
         let mut mutations = Vec::with_capacity(locations.len());
         let is_same_file = |one: &Location, next: &Location| one.place.segment == next.place.segment;
         for in_one_file in locations.chunk_by(is_same_file) {
-            let segment = in_one_file[0].place.segment;
-            if let Err(error) = self.read_segment(segment, in_one_file, &mut mutations) {
+            if let Err(error) = self.read_segment(in_one_file, &mut mutations) {
                 let failed = mutations.len();
                 let decree = Decree(from.0 + failed as u64);
                 // Collected since, and being removed: the learner will get a checkpoint.
@@ -59,15 +58,10 @@ impl LogReader {
         self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes)
     }
 
-    /// Reads what is in one segment. The disk is told of all of it first: records of one partition stand between those
+    /// Reads what is in one segment, a record at least. The disk is told of all of it first: records of one partition stand between those
     /// of others, and one after the other each would be waited for.
-    fn read_segment(
-        &self,
-        segment: u64,
-        locations: &[Location],
-        mutations: &mut Vec<Arc<Mutation>>,
-    ) -> io::Result<()> {
-        let file = self.files.open(&segment::name(segment))?;
+    fn read_segment(&self, locations: &[Location], mutations: &mut Vec<Arc<Mutation>>) -> io::Result<()> {
+        let file = self.files.open(&segment::name(locations[0].place.segment))?;
         for location in locations {
             file.will_read(location.place.offset, location.length.into());
         }

@@ -221,9 +221,8 @@ impl Page {
     fn learned(&self) -> String {
         let mut text = String::from(
             "\n## Learning\n\n`kill -9` of a replica server of the app kv, its data taken away, started again: from that start \
-             until it has all of its replicas again, with nothing else to do and while 64 clients write on, each \
-             value to a key that is not among those; \
-             beside plain copying of the same files on the same disk, synced as often, when that was over. What \
+             until it has all of its replicas again, from checkpoints, with nothing else to do and while 64 clients write \
+             to keys of their own; beside plain copying of the same files on the same disk, synced as often, when that was over. What \
              anybody has to wait for this disk is the slowest sync of a process that has nothing to do with it, and \
              writes 4 KiB over itself each 5 ms; and standstill is the longest time for which the disk completed nothing \
              though it had something to do, as the kernel counts it:\n\n\

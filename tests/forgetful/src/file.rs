@@ -51,18 +51,21 @@ impl File {
             Outcome::Lost => self.content.clone_from(&self.durable),
             Outcome::Kept => {}
             Outcome::Torn(_) => {
-                let moment = Moment { length_after: pick.up_to(self.unsynced.len()), all_from: usize::MAX };
-                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, &moment, pick);
+                let length_after = pick.up_to(self.unsynced.len());
+                self.tear(&Moment { length_after, all_from: usize::MAX }, pick);
             }
             Outcome::Journaled(_) => {
                 let all_from = self.durable.len() / SECTOR * SECTOR;
                 let length_after = split_one(&mut self.unsynced, all_from, pick);
-                let moment = Moment { length_after, all_from };
-                self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, &moment, pick);
+                self.tear(&Moment { length_after, all_from }, pick);
             }
         }
         self.unsynced.clear();
         self.durable.clone_from(&self.content);
+    }
+
+    fn tear(&mut self, moment: &Moment, pick: &mut Pick) {
+        self.content = torn(std::mem::take(&mut self.durable), &self.unsynced, moment, pick);
     }
 }
 
