@@ -106,7 +106,7 @@ impl Page {
         );
         for kind in &self.kinds {
             let (version, promise, caller) = match kind {
-                Kind::Kv | Kind::Counter => (
+                Kind::Kv | Kind::Counter | Kind::KvInOne | Kind::CounterInOne => (
                     commit.clone(),
                     "`fdatasync` on all three replica servers",
                     "its client library: one stream a server for all clients",
@@ -128,7 +128,7 @@ impl Page {
             text,
             "\nEach client has one operation at a time and begins the next when it is answered, on one of {KEYS} keys by \
              chance. All have their defaults. Reads are linearizable. Holdfast has one meta server, three replica \
-             servers and {} partitions. The app kv keeps values in RocksDB, with versions as etcd's; the \
+             servers and {} partitions; or one, where it says so, as etcd is one group. The app kv keeps values in RocksDB, with versions as etcd's; the \
              counter shows what is left when an app does next to nothing: it adds to numbers in memory, by requests of \
              that many bytes, and can't have large ones. The echo is not a store: it is what a call costs before \
              anything is done.",

@@ -79,6 +79,8 @@ fn chart(file: &Path, title: &str, curves: &[(Kind, Points)]) -> Result<(), Box<
         let colour = match kind {
             Kind::Kv => RGBColor(0xc0, 0x39, 0x2b),
             Kind::Counter => RGBColor(0xe6, 0x9f, 0x00),
+            Kind::KvInOne => RGBColor(0xe8, 0x8f, 0x85),
+            Kind::CounterInOne => RGBColor(0xf5, 0xd1, 0x7a),
             Kind::Etcd => RGBColor(0x2c, 0x6f, 0xb3),
             Kind::Echo => RGBColor(0x77, 0x77, 0x77),
         };

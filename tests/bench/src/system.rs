@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use crate::cell::Cell;
 use crate::echo::{self, Echo};
 use crate::etcd::{self, Etcd};
-use crate::holdfast::{self, Holdfast};
+use crate::holdfast::{self, Holdfast, Type};
 use crate::shape::Shape;
 
 /// Which system.
@@ -18,6 +18,11 @@ pub(crate) enum Kind {
     Kv,
     /// Ours, with the app that counts: next to nothing is done but to replicate.
     Counter,
+    /// The same two with one partition: the shape that etcd has, which is one group.
+    #[value(name = "kv1")]
+    KvInOne,
+    #[value(name = "counter1")]
+    CounterInOne,
     /// Three members of etcd.
     Etcd,
     /// A gRPC service that answers with what it was asked.
@@ -39,12 +44,15 @@ pub(crate) enum Client {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Kv, Self::Counter, Self::Etcd, Self::Echo];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Kv, Self::Counter, Self::KvInOne, Self::CounterInOne, Self::Etcd, Self::Echo];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kv => "Holdfast kv",
             Self::Counter => "Holdfast counter",
+            Self::KvInOne => "kv, 1 partition",
+            Self::CounterInOne => "counter, 1 partition",
             Self::Etcd => "etcd",
             Self::Echo => "gRPC echo",
         }
@@ -61,19 +69,20 @@ impl Kind {
 
     /// Whether it can be asked to do that.
     pub(crate) fn takes(self, cell: Cell) -> bool {
-        self != Self::Counter || cell.bytes <= holdfast::LARGEST_ADD
+        !matches!(self, Self::Counter | Self::CounterInOne) || cell.bytes <= holdfast::LARGEST_ADD
     }
 
-    /// Starts it, and waits until it serves; an app of ours has so many partitions.
+    /// Starts it, and waits until it serves; an app of ours has so many partitions, or one.
     ///
     /// # Panics
     /// If it doesn't: there is nothing to measure.
     pub(crate) fn start(self, partitions: u32, runtime: &Runtime) -> System {
+        let ours = |app, partitions| System::Holdfast(Holdfast::start(app, Shape::of(partitions), &[]));
         match self {
-            Self::Kv => System::Holdfast(Holdfast::start(holdfast::Type::Kv, Shape::of(partitions), &[])),
-            Self::Counter => {
-                System::Holdfast(Holdfast::start(holdfast::Type::Counter, Shape::of(partitions), &[]))
-            }
+            Self::Kv => ours(Type::Kv, partitions),
+            Self::Counter => ours(Type::Counter, partitions),
+            Self::KvInOne => ours(Type::Kv, 1),
+            Self::CounterInOne => ours(Type::Counter, 1),
             Self::Etcd => System::Etcd(Etcd::start(runtime)),
             Self::Echo => System::Echo(Echo::start(runtime)),
         }
