@@ -78,7 +78,7 @@ impl TryFrom<pb::LearnFromList> for LearnFromList {
 
 impl From<LearnMutations> for pb::LearnMutations {
     fn from(message: LearnMutations) -> Self {
-        let mutations = message.mutations.into_iter().map(|mutation| Arc::unwrap_or_clone(mutation).into());
+        let mutations = message.mutations.iter().map(|mutation| (&**mutation).into());
         Self {
             gpid: Some(message.gpid.into()),
             ballot: message.ballot.0,

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 
+use ::words::HIGHEST_COUNT;
+
 /// A message that breaks the wire's rules. Whoever sent it speaks another version or is damaged: the message
 /// is dropped or answered with `malformed`, and sending it again can't help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,10 +20,6 @@ impl From<Infallible> for Malformed {
         match never {}
     }
 }
-
-/// Numbers that count up from 0 or 1, one at a time, never come near this. Refusing larger ones here means that
-/// no arithmetic behind the wire has to fear an overflow that a peer could cause.
-const HIGHEST_COUNT: u64 = 1 << 62;
 
 /// A counting number (ballot, decree, life, sequence) in its type.
 pub(crate) fn count<T>(make: fn(u64) -> T, value: u64, field: &'static str) -> Result<T, Malformed> {

@@ -109,7 +109,7 @@ impl From<Prepare> for pb::Prepare {
         Self {
             gpid: Some(prepare.gpid.into()),
             ballot: prepare.ballot.0,
-            mutation: Some(Arc::unwrap_or_clone(prepare.mutation).into()),
+            mutation: Some((&*prepare.mutation).into()),
             previous: Some(prepare.previous.into()),
             last_committed: prepare.last_committed.0,
             learning: prepare.learning.map(|signature| signature.0),

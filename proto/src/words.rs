@@ -1,12 +1,12 @@
 //! Values that several services share (`words.proto`).
 
 use ::words::{
-    AppId, AppInfo, AppTerms, Ballot, Configuration, Decree, Gpid, Mutation, MutationId, NodeAddress, NodeId,
-    SessionStamp, Write, WriteKind,
+    AppId, AppInfo, AppTerms, Ballot, Configuration, DamagedWrites, Decree, Gpid, Mutation, MutationId,
+    NodeAddress, NodeId, SessionStamp, Write, WriteKind, Writes,
 };
 use bytes::Bytes;
 
-use crate::malformed::{all, count, each, required};
+use crate::malformed::{count, required};
 use crate::{Malformed, pb};
 
 /// A node id as the wire carries it: 16 bytes, big-endian.
@@ -200,12 +200,12 @@ impl TryFrom<pb::WriteOp> for Write {
     }
 }
 
-impl From<Mutation> for pb::Mutation {
-    fn from(mutation: Mutation) -> Self {
+impl From<&Mutation> for pb::Mutation {
+    fn from(mutation: &Mutation) -> Self {
         Self {
             id: Some(mutation.id.into()),
             timestamp_us: mutation.timestamp_us,
-            writes: all(mutation.writes),
+            writes: mutation.writes.packed().clone(),
         }
     }
 }
@@ -217,7 +217,10 @@ impl TryFrom<pb::Mutation> for Mutation {
         Ok(Self {
             id: required(message.id, "Mutation.id")?,
             timestamp_us: count(|n| n, message.timestamp_us, "Mutation.timestamp_us")?,
-            writes: each(message.writes)?,
+            writes: Writes::unpack(message.writes).map_err(|DamagedWrites| Malformed {
+                field: "Mutation.writes",
+                problem: "is not what writes are packed into",
+            })?,
         })
     }
 }

@@ -1,13 +1,15 @@
 //! Messages from peers, clients and servers that are anything: no panic, and no more memory than their length
 //! justifies.
 
+use bytes::Bytes;
 use hostile::{harmed, noise, peak};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 use proto::{Malformed, Operation, envelopes, pb};
 use words::{
-    AppInfo, ChangePage, Configuration, MetaToNode, Mutation, NodeAddress, NodeToMeta, Refusal, Reply, Watch,
+    AppInfo, ChangePage, Configuration, DamagedWrites, HIGHEST_COUNT, MetaToNode, Mutation, NodeAddress,
+    NodeToMeta, Refusal, Reply, SessionStamp, Watch, Write, WriteKind, Writes,
 };
 
 #[global_allocator]
@@ -77,7 +79,11 @@ fn take_as_anything(bytes: &[u8]) -> Result<(), TestCaseError> {
     only_decode::<pb::Introduction>(bytes)?;
     only_decode::<pb::JoinRequest>(bytes)?;
     // What is inside of others.
-    take(bytes, |mutation: pb::Mutation| Mutation::try_from(mutation))?;
+    take(bytes, |mutation: pb::Mutation| {
+        // Whoever took it looks at each write without looking for damage.
+        Mutation::try_from(mutation)
+            .inspect(|mutation| assert_eq!(mutation.writes.iter().count(), mutation.writes.len()))
+    })?;
     Ok(())
 }
 
@@ -90,8 +96,10 @@ fn messages() -> Vec<Vec<u8>> {
         payload: vec![7; 20].into(),
         ..pb::WriteOp::default()
     };
-    let mutation = pb::Mutation { id, timestamp_us: 9, writes: vec![write.clone(), write.clone()] };
-    let node: bytes::Bytes = vec![1; 16].into();
+    let writes = [write.clone(), write.clone()].map(|write| write.try_into().expect("as it is sent"));
+    let writes = Writes::from(writes.to_vec()).packed().clone();
+    let mutation = pb::Mutation { id, timestamp_us: 9, writes };
+    let node: Bytes = vec![1; 16].into();
     let message = |body| pb::PeerMessage { body: Some(body) };
     let prepare =
         pb::Prepare { gpid, ballot: 3, mutation: Some(mutation.clone()), previous: id, ..Default::default() };
@@ -144,7 +152,7 @@ fn swarm() -> impl Strategy<Value = Vec<u8>> {
 /// Messages share their envelope's addresses, so one of them can be next to nothing and still a message.
 #[test]
 fn an_envelope_full_of_greetings() {
-    let node: bytes::Bytes = vec![1; 16].into();
+    let node: Bytes = vec![1; 16].into();
     let hello = pb::PeerMessage { body: Some(pb::peer_message::Body::Hello(pb::Empty {})) };
     let (from, to) = (node.clone(), node);
     let envelope = pb::Envelope { from, from_life: 1, to, to_life: 1, messages: vec![hello; 20_000] };
@@ -165,8 +173,51 @@ fn what_the_test_begins_with_is_well_formed() {
     assert!(frame && operations.expect("little memory") && reply.expect("little memory"));
 }
 
+fn packed() -> Vec<u8> {
+    let stamp = SessionStamp { session: u64::MAX, sequence: 6, first_incomplete: 6 };
+    let write = |session, kind, payload: &'static [u8]| Write { session, kind, payload: payload.into() };
+    let writes = vec![
+        write(Some(stamp), WriteKind::Update, &[7; 200]),
+        write(None, WriteKind::OpenSession, &[]),
+        write(None, WriteKind::Read, &[1; 3]),
+    ];
+    Writes::from(writes).packed().to_vec()
+}
+
+#[test]
+fn counts_that_a_peer_makes_up_are_refused() {
+    let packed = |sequence, first_incomplete| {
+        let session = Some(SessionStamp { session: 1, sequence, first_incomplete });
+        let write = Write { session, kind: WriteKind::Update, payload: Bytes::new() };
+        Writes::from(vec![write]).packed().clone()
+    };
+    assert!(Writes::unpack(packed(HIGHEST_COUNT, HIGHEST_COUNT)).is_ok());
+    for (sequence, first_incomplete) in [(1, HIGHEST_COUNT + 1), (u64::MAX, 1)] {
+        assert_eq!(Writes::unpack(packed(sequence, first_incomplete)), Err(DamagedWrites));
+    }
+}
+
+#[test]
+fn more_writes_than_a_mutation_has_are_refused() {
+    let write = Write { session: None, kind: WriteKind::OpenSession, payload: Bytes::new() };
+    let one = Writes::from(vec![write]).packed().clone();
+    assert_eq!(Writes::unpack(one.repeat(Writes::MOST).into()).map(|writes| writes.len()), Ok(Writes::MOST));
+    assert_eq!(Writes::unpack(one.repeat(Writes::MOST + 1).into()), Err(DamagedWrites));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    /// What is taken can be looked at; and nothing is made of it before.
+    #[test]
+    fn packed_writes(bytes in prop_oneof![noise(), harmed(Just(packed()))]) {
+        let packed = Bytes::from(bytes);
+        let (taken, peak) = peak(|| Writes::unpack(packed));
+        prop_assert_eq!(peak, 0);
+        if let Ok(writes) = taken {
+            prop_assert_eq!(writes.iter().count(), writes.len());
+        }
+    }
 
     #[test]
     fn any_bytes(bytes in noise()) {

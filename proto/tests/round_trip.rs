@@ -96,7 +96,7 @@ fn write() -> impl Strategy<Value = Write> {
 
 fn mutation() -> impl Strategy<Value = Arc<Mutation>> {
     (mutation_id(), count(), vec(write(), 0..4))
-        .prop_map(|(id, timestamp_us, writes)| Arc::new(Mutation { id, timestamp_us, writes }))
+        .prop_map(|(id, timestamp_us, writes)| Arc::new(Mutation { id, timestamp_us, writes: writes.into() }))
 }
 
 fn prepares() -> impl Strategy<Value = PeerMessage> {

@@ -170,9 +170,7 @@ fn into_frames(waiting: &mut Vec<Vec<Envelope>>) -> Vec<pb::PeerFrame> {
 
 /// About how large a message is on the wire.
 fn payload_bytes(message: &PeerMessage) -> usize {
-    let of = |mutation: &words::Mutation| {
-        mutation.writes.iter().map(|write| write.payload.len() + 48).sum::<usize>()
-    };
+    let of = |mutation: &words::Mutation| mutation.writes.packed().len();
     64 + match message {
         PeerMessage::Prepare(prepare) => of(&prepare.mutation),
         PeerMessage::LearnMutations(learn) => learn.mutations.iter().map(|mutation| of(mutation)).sum(),

@@ -40,7 +40,7 @@ fn created() -> Record {
 /// Of another length each time, so that frames begin anywhere in a sector.
 fn prepare(decree: u64) -> Record {
     let payload = Bytes::from(vec![decree as u8; 150 + 13 * decree as usize]);
-    let writes = vec![Write { session: None, kind: WriteKind::Update, payload }];
+    let writes = vec![Write { session: None, kind: WriteKind::Update, payload }].into();
     let id = MutationId { ballot: Ballot(3), decree: Decree(decree) };
     let mutation = Arc::new(Mutation { id, timestamp_us: decree, writes });
     let last_committed = Decree(decree - 1);

@@ -29,6 +29,7 @@ mod peer_message;
 mod record;
 mod reply;
 mod time;
+mod writes;
 
 pub use app::{AppInfo, AppTerms, RoleName};
 pub use change::{Change, ChangePage, KeyFilter, Watch};
@@ -47,3 +48,8 @@ pub use peer_message::{
 pub use record::Record;
 pub use reply::{AppAnswer, Refusal, Rejection, Reply};
 pub use time::{Now, Time};
+pub use writes::{DamagedWrites, Writes};
+
+/// Numbers that count up from 0 or 1, one at a time, never come near this. Refusing larger ones where they come in
+/// means that no arithmetic behind that has to fear an overflow that a peer could cause.
+pub const HIGHEST_COUNT: u64 = 1 << 62;

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Ballot, Decree};
+use crate::{Ballot, Decree, Writes};
 
 /// A mutation's identity, given once by the primary that made it; it never changes, while the ballot under
 /// which the mutation was last proposed can rise. Printed `ballot.decree`.
@@ -35,8 +35,8 @@ pub struct Mutation {
     pub id: MutationId,
     /// Microseconds since 1970, by the primary's clock; never falls from one decree to the next (§3.7).
     pub timestamp_us: u64,
-    /// What clients asked for, in the order in which it is applied. Empty: only moves the commit point.
-    pub writes: Vec<Write>,
+    /// What clients asked for. Empty: only moves the commit point.
+    pub writes: Writes,
 }
 
 /// One client's write.

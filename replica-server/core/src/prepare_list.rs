@@ -75,7 +75,7 @@ impl TailBounds {
 
 impl Entry {
     pub(crate) fn new(mutation: &Arc<Mutation>, ballot: Ballot) -> Self {
-        let size = 64 + mutation.writes.iter().map(|write| 64 + write.payload.len()).sum::<usize>();
+        let size = 64 + mutation.writes.packed().len();
         Self { id: mutation.id, ballot, size, mutation: Arc::clone(mutation) }
     }
 
@@ -265,11 +265,13 @@ impl PrepareList {
 
 #[cfg(test)]
 mod tests {
+    use words::Writes;
+
     use super::*;
 
     fn mutation(ballot: u64, decree: u64) -> Arc<Mutation> {
         let id = MutationId { ballot: Ballot(ballot), decree: Decree(decree) };
-        Arc::new(Mutation { id, timestamp_us: 0, writes: Vec::new() })
+        Arc::new(Mutation { id, timestamp_us: 0, writes: Writes::default() })
     }
 
     fn bounds(count: usize, bytes: usize) -> TailBounds {

@@ -55,12 +55,12 @@ impl std::error::Error for DamagedSessions {}
 
 /// What is to be done with one write of a mutation.
 enum Plan {
-    /// Give it to the app, as the next request.
-    Apply,
+    /// Give it to the app, as the next request, and keep the answer in its session.
+    Apply(Option<SessionStamp>),
     /// As an earlier write of the same mutation.
     SameAs(usize),
     /// Read, after the mutation's updates: all its operations are concurrent, so that order is as good as any.
-    Read,
+    Read(Bytes),
     Answered(WriteAnswer),
 }
 
@@ -206,10 +206,10 @@ pub fn apply_mutation(
                 let answer = Ok(Bytes::copy_from_slice(&id.to_le_bytes()));
                 Plan::Answered(WriteAnswer::Applied { decree, answer })
             }
-            (WriteKind::Read, _) => Plan::Read,
+            (WriteKind::Read, _) => Plan::Read(write.payload),
             (WriteKind::Update, None) => {
-                requests.push(write.payload.clone());
-                Plan::Apply
+                requests.push(write.payload);
+                Plan::Apply(None)
             }
             (WriteKind::Update, Some(stamp)) => {
                 if let Some(earlier) = numbered.earlier(stamp) {
@@ -218,8 +218,8 @@ pub fn apply_mutation(
                     Plan::Answered(answer)
                 } else {
                     numbered.note(stamp, index);
-                    requests.push(write.payload.clone());
-                    Plan::Apply
+                    requests.push(write.payload);
+                    Plan::Apply(Some(stamp))
                 }
             }
         });
@@ -229,17 +229,17 @@ pub fn apply_mutation(
     assert_eq!(applied.len(), requests.len(), "an app answers each request once");
     let mut applied = applied.into_iter();
     let mut answers: Vec<WriteAnswer> = Vec::with_capacity(plans.len());
-    for (plan, write) in plans.into_iter().zip(&mutation.writes) {
+    for plan in plans {
         let answer = match plan {
-            Plan::Apply => {
+            Plan::Apply(stamp) => {
                 let answer = applied.next().expect("an app answers each request once");
-                if let Some(stamp) = write.session {
+                if let Some(stamp) = stamp {
                     sessions.remember(decree, stamp, &answer);
                 }
                 WriteAnswer::Applied { decree, answer }
             }
             Plan::SameAs(earlier) => answers[earlier].clone(),
-            Plan::Read => WriteAnswer::Applied { decree, answer: app.read(&write.payload) },
+            Plan::Read(request) => WriteAnswer::Applied { decree, answer: app.read(&request) },
             Plan::Answered(answer) => answer,
         };
         answers.push(answer);
@@ -307,7 +307,11 @@ mod tests {
         fn apply(&mut self, writes: Vec<Write>) -> Vec<WriteAnswer> {
             self.decree += 1;
             let id = MutationId { ballot: Ballot(1), decree: Decree(self.decree) };
-            apply_mutation(&mut self.app, &mut self.sessions, &Mutation { id, timestamp_us: 0, writes })
+            apply_mutation(
+                &mut self.app,
+                &mut self.sessions,
+                &Mutation { id, timestamp_us: 0, writes: writes.into() },
+            )
         }
 
         fn open(&mut self) -> u64 {

@@ -52,7 +52,11 @@ impl ReplicatedApp for Echo {
 }
 
 fn mutation(decree: u64, writes: Vec<Write>) -> Mutation {
-    Mutation { id: MutationId { ballot: Ballot(1), decree: Decree(decree) }, timestamp_us: decree, writes }
+    Mutation {
+        id: MutationId { ballot: Ballot(1), decree: Decree(decree) },
+        timestamp_us: decree,
+        writes: writes.into(),
+    }
 }
 
 fn write(session: Option<(u64, u64)>, kind: WriteKind) -> Write {

@@ -11,7 +11,7 @@ use crate::{BLOCK, File, FileSystem};
 
 const MAGIC: [u8; 8] = *b"holdflog";
 /// The version of the format that this code writes and reads.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Length of a segment's header.
 pub(crate) const HEADER: usize = 36;
 

@@ -24,7 +24,7 @@ fn records() -> Vec<Record> {
             payload: payload.into(),
         };
         let id = MutationId { ballot: Ballot(1), decree: Decree(decree) };
-        let writes = vec![write(b"add 5"), write(b"")];
+        let writes = vec![write(b"add 5"), write(b"")].into();
         let mutation = Arc::new(Mutation { id, timestamp_us: 5, writes });
         Record::Prepare {
             gpid,

@@ -139,7 +139,7 @@ fn mutation(decree: u64) -> Mutation {
     Mutation {
         id: identity(decree),
         timestamp_us: decree,
-        writes: vec![Write { session: None, kind: WriteKind::Update, payload }],
+        writes: vec![Write { session: None, kind: WriteKind::Update, payload }].into(),
     }
 }
 

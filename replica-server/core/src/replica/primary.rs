@@ -156,7 +156,7 @@ impl Replica {
         let id = MutationId { ballot: self.ballot, decree: self.list.last_prepared().next() };
         let timestamp_us = step.now.wall_us.max(primary.last_timestamp_us);
         primary.last_timestamp_us = timestamp_us;
-        let mutation = Arc::new(Mutation { id, timestamp_us, writes });
+        let mutation = Arc::new(Mutation { id, timestamp_us, writes: writes.into() });
         let offer = self.list.offer(&mutation, self.ballot, None);
         assert_eq!(offer, Offer::Appended, "a primary prepares the next decree");
         self.log_prepare(step, &mutation, false, self.last_committed());

@@ -168,7 +168,7 @@ impl Progress {
 mod tests {
     use std::sync::Arc;
 
-    use words::{Ballot, Mutation, MutationId};
+    use words::{Ballot, Mutation, MutationId, Writes};
 
     use super::*;
 
@@ -183,7 +183,7 @@ mod tests {
         let mut list = PrepareList::default();
         for decree in 1..=last_prepared {
             let id = MutationId { ballot: Ballot(1), decree: Decree(decree) };
-            let mutation = Mutation { id, timestamp_us: 0, writes: Vec::new() };
+            let mutation = Mutation { id, timestamp_us: 0, writes: Writes::default() };
             list.offer(&Arc::new(mutation), Ballot(1), None);
         }
         list

@@ -10,7 +10,7 @@ use replica_core::{
 use words::{
     AddLearner, AppId, AppInfo, AppTerms, Ballot, Claim, Configuration, Decree, Envelope, Heartbeat,
     LearnFromList, Life, MetaToNode, Mutation, MutationId, NodeId, NodeToMeta, Now, PartitionConfiguration,
-    PeerMessage, Prepare, Record, Signature, Time,
+    PeerMessage, Prepare, Record, Signature, Time, Writes,
 };
 
 use crate::harness::GPID;
@@ -40,7 +40,7 @@ pub(crate) fn id(ballot: u64, decree: u64) -> MutationId {
 }
 
 pub(crate) fn mutation(ballot: u64, decree: u64) -> Arc<Mutation> {
-    Arc::new(Mutation { id: id(ballot, decree), timestamp_us: 0, writes: Vec::new() })
+    Arc::new(Mutation { id: id(ballot, decree), timestamp_us: 0, writes: Writes::default() })
 }
 
 pub(crate) fn app() -> AppInfo {

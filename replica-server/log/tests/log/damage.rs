@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use replica_log::{Damage, LogError, MemoryFolder, Opened, Options, PrepareLog};
-use words::{Decree, Gpid, Record};
+use words::{Decree, Gpid, Record, Write, WriteKind};
 
 use crate::model::{ballot, created, id, of, open, partition, prepare, segments, write};
 
@@ -269,7 +269,8 @@ fn a_frame_inside_of_a_payload_is_no_record() {
     let frame = files.content("log.1").expect("there").split_off(HEADER);
     let Record::Prepare { mutation, .. } = prepare(partition(0), 1, 2) else { unreachable!() };
     let mut mutation = Arc::unwrap_or_clone(mutation);
-    mutation.writes[0].payload = frame.clone().into();
+    let kind = WriteKind::Update;
+    mutation.writes = vec![Write { session: None, kind, payload: frame.clone().into() }].into();
     let carrier = Record::Prepare {
         gpid: partition(0),
         ballot: words::Ballot(1),

@@ -35,7 +35,7 @@ pub(crate) fn ballot(gpid: Gpid, ballot: u64) -> Record {
 pub(crate) fn raised(gpid: Gpid, ballot: u64, id: MutationId) -> Record {
     let session = Some(SessionStamp { session: 9, sequence: id.decree.0, first_incomplete: 1 });
     let payload = Bytes::from(format!("{gpid} write {id}"));
-    let writes = vec![Write { session, kind: WriteKind::Update, payload }];
+    let writes = vec![Write { session, kind: WriteKind::Update, payload }].into();
     Record::Prepare {
         gpid,
         ballot: Ballot(ballot),
