@@ -17,7 +17,8 @@ use crate::{HIGHEST_COUNT, SessionStamp, Write, WriteKind};
 /// ```
 /// # use words::{Write, WriteKind, Writes};
 /// let write = Write { session: None, kind: WriteKind::Update, payload: "add 5".into() };
-/// let writes = Writes::from(vec![write.clone(), write]);
+/// let writes = Writes::from(vec![write.clone(), write.clone()]);
+/// assert!(writes.iter().eq([write.clone(), write]));
 /// assert_eq!(Writes::unpack(writes.packed().clone()), Ok(writes));
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
