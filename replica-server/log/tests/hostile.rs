@@ -12,9 +12,6 @@ use words::{AppInfo, Ballot, Decree, Gpid, Mutation, MutationId, Record, Write, 
 #[global_allocator]
 static ALLOCATOR: hostile::Counting = hostile::Counting;
 
-/// A record's own lists are made large enough for what they announce, up to this: serde's bound, not ours.
-const ANNOUNCED: usize = 1 << 20;
-
 fn records() -> Vec<Record> {
     let gpid = Gpid::new(1, 0);
     let prepare = |decree: u64| {
@@ -154,6 +151,6 @@ proptest! {
         let heals = |record: &Record| matches!(record, Record::Removed { .. } | Record::Created { .. });
         let whole = opened.records.len() == payloads.len();
         prop_assert!(whole || opened.damage != Damage::None || opened.records.iter().any(heals));
-        prop_assert!(peak <= justified(bytes.len()) + ANNOUNCED, "{peak} bytes for {}", bytes.len());
+        prop_assert!(peak <= justified(bytes.len()), "{peak} bytes for {}", bytes.len());
     }
 }
