@@ -96,9 +96,7 @@ fn messages() -> Vec<Vec<u8>> {
         payload: vec![7; 20].into(),
         ..pb::WriteOp::default()
     };
-    let writes = [write.clone(), write.clone()].map(|write| write.try_into().expect("as it is sent"));
-    let writes = Writes::from(writes.to_vec()).packed().clone();
-    let mutation = pb::Mutation { id, timestamp_us: 9, writes };
+    let mutation = pb::Mutation { id, timestamp_us: 9, writes: packed().into() };
     let node: Bytes = vec![1; 16].into();
     let message = |body| pb::PeerMessage { body: Some(body) };
     let prepare =

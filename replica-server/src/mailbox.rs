@@ -124,7 +124,7 @@ impl Mailbox {
             () = self.alarm.set(span) => {}
         }
         // Whoever else is ready comes first, and may put something in: what is taken together is decided, logged and
-        // sent together. With nobody else ready this takes no time.
+        // sent together. With nobody else ready this takes one look for events.
         tokio::task::yield_now().await;
         while reports.len() < TURN_LIMIT
             && let Ok(report) = self.reports.try_recv()

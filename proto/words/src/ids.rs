@@ -18,6 +18,10 @@ macro_rules! number {
     };
 }
 
+/// Numbers that count up from 0 or 1, one at a time, never come near this. Refusing larger ones where they come in
+/// means that no arithmetic behind that has to fear an overflow that a peer could cause.
+pub const HIGHEST_COUNT: u64 = 1 << 62;
+
 number! {
     /// A configuration's version; every change adds one. 0 is "no configuration yet".
     Ballot(u64)

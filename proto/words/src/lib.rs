@@ -35,7 +35,7 @@ pub use app::{AppInfo, AppTerms, RoleName};
 pub use change::{Change, ChangePage, KeyFilter, Watch};
 pub use configuration::{Configuration, IllegalStep};
 pub use envs::{AppEnvs, BadEnv, Denial, Denied, EnvRules, Limit, Throttle};
-pub use ids::{AppId, Ballot, Decree, Gpid, Life, NodeId, Signature};
+pub use ids::{AppId, Ballot, Decree, Gpid, HIGHEST_COUNT, Life, NodeId, Signature};
 pub use meta_message::{
     Command, CopyProgress, DiskSpace, MetaToNode, NodeAddress, NodeToMeta, PartitionConfiguration, Proposal,
     ReplicaDescription, ReplicaReport,
@@ -49,7 +49,3 @@ pub use record::Record;
 pub use reply::{AppAnswer, Refusal, Rejection, Reply};
 pub use time::{Now, Time};
 pub use writes::{DamagedWrites, Writes};
-
-/// Numbers that count up from 0 or 1, one at a time, never come near this. Refusing larger ones where they come in
-/// means that no arithmetic behind that has to fear an overflow that a peer could cause.
-pub const HIGHEST_COUNT: u64 = 1 << 62;

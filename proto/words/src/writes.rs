@@ -11,8 +11,8 @@ use crate::{HIGHEST_COUNT, SessionStamp, Write, WriteKind};
 /// What clients asked for in one mutation, in the order in which it is applied: one behind the other in one buffer.
 ///
 /// The primary packs them once. What is sent to others, written to the log and kept in the prepare list is that buffer,
-/// so none of these costs anything for each write, nor does letting go of it when it is in no processor's cache any
-/// more. Only who applies a mutation looks at its writes.
+/// so none of these has to do anything for each write, nor has letting go of it when it is in no processor's cache any
+/// more. Only who applies a mutation looks at its writes, and who takes it from elsewhere, to check it.
 ///
 /// ```
 /// # use words::{Write, WriteKind, Writes};

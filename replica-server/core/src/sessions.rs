@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use replicated_app::{Batch, ReplicatedApp};
 use serde::{Deserialize, Serialize};
-use words::{AppAnswer, Decree, Mutation, MutationId, SessionStamp, WriteKind};
+use words::{AppAnswer, Decree, Mutation, MutationId, SessionStamp, WriteKind, Writes};
 
 use crate::WriteAnswer;
 use crate::kept_answer::KeptAnswer;
@@ -55,7 +55,7 @@ impl std::error::Error for DamagedSessions {}
 
 /// What is to be done with one write of a mutation.
 enum Plan {
-    /// Give it to the app, as the next request, and keep the answer in its session.
+    /// Give it to the app, as the next request, and keep the answer in its session, if it has one.
     Apply(Option<SessionStamp>),
     /// As an earlier write of the same mutation.
     SameAs(usize),
@@ -108,7 +108,7 @@ impl Sessions {
     fn open(&mut self, of: MutationId, index: usize) -> u64 {
         // Unique in the partition for ever: a mutation has fewer writes than this, and its identity is given once.
         // By the decree alone a session of a history that an admin gave up would be taken for another client's.
-        assert!(index < 1 << 16, "a mutation has fewer than 65536 writes");
+        assert!(index < Writes::MOST, "a mutation has {} writes at most", Writes::MOST);
         let decree = of.decree;
         let id = (decree.0 << 16 | index as u64) ^ of.ballot.0.wrapping_mul(SPREAD);
         self.sessions.insert(id, Session { first_incomplete: 1, last_use: decree, answers: BTreeMap::new() });

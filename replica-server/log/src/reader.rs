@@ -58,8 +58,8 @@ impl LogReader {
         self.index.lock().expect("no holder panics").find(gpid, from, to, max_bytes)
     }
 
-    /// Reads what is in one segment, a record at least. The disk is told of all of it first: records of one partition stand between those
-    /// of others, and one after the other each would be waited for.
+    /// Reads what is in one segment, a record at least. The disk is told of all of it first: records of one partition
+    /// stand between those of others, and one after the other each would be waited for.
     fn read_segment(&self, locations: &[Location], mutations: &mut Vec<Arc<Mutation>>) -> io::Result<()> {
         let file = self.files.open(&segment::name(locations[0].place.segment))?;
         for location in locations {

@@ -128,10 +128,10 @@ impl Page {
             text,
             "\nEach client has one operation at a time and begins the next when it is answered, on one of {KEYS} keys by \
              chance. All have their defaults. Reads are linearizable. Holdfast has one meta server, three replica \
-             servers and {} partitions; or one, where it says so, as etcd is one group. The app kv keeps values in RocksDB, with versions as etcd's; the \
-             counter shows what is left when an app does next to nothing: it adds to numbers in memory, by requests of \
-             that many bytes, and can't have large ones. The echo is not a store: it is what a call costs before \
-             anything is done.",
+             servers and {} partitions; or one, where it says so, as etcd is one group. The app kv keeps values in \
+             RocksDB, with versions as etcd's; the counter shows what is left when an app does next to nothing: it adds \
+             to numbers in memory, by requests of that many bytes, and can't have large ones. The echo is not a store: \
+             it is what a call costs before anything is done.",
             self.plan.partitions
         );
         for kind in &self.missing {
@@ -221,11 +221,11 @@ impl Page {
     fn learned(&self) -> String {
         let mut text = String::from(
             "\n## Learning\n\n`kill -9` of a replica server of the app kv, its data taken away, started again: from that start \
-             until it has all of its replicas again, from checkpoints, with nothing else to do and while 64 clients write \
-             to keys of their own; beside plain copying of the same files on the same disk, synced as often, when that was over. What \
-             anybody has to wait for this disk is the slowest sync of a process that has nothing to do with it, and \
-             writes 4 KiB over itself each 5 ms; and standstill is the longest time for which the disk completed nothing \
-             though it had something to do, as the kernel counts it:\n\n\
+             until it has all of its replicas again, from checkpoints, with nothing else to do and while 64 clients \
+             write to keys of their own; beside plain copying of the same files on the same disk, synced as often, when \
+             that was over. What anybody has to wait for this disk is the slowest sync of a process that has nothing to \
+             do with it, and writes 4 KiB over itself each 5 ms; and standstill is the longest time for which the disk \
+             completed nothing though it had something to do, as the kernel counts it:\n\n\
              | MiB | seconds | MiB a second | copied in seconds | MiB a second | bytes written | writes a second | failed | \
              slowest write, ms | slowest sync, ms | standstill, ms |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
