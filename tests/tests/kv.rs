@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ struct Writers {
     runtime: Runtime,
     kv: Kv,
     stop: Arc<AtomicBool>,
+    /// Bytes of values, of all writers.
+    written: Arc<AtomicUsize>,
     writers: Vec<JoinHandle<Writer>>,
 }
 
@@ -49,6 +51,7 @@ struct Writer {
     number: usize,
     kv: Kv,
     versions: Vec<u64>,
+    written: Arc<AtomicUsize>,
     done: u64,
     unknown: u64,
 }
@@ -61,12 +64,14 @@ impl Writers {
             Kv::open(&client, APP).await.expect("the app is there").with_timeout(PATIENCE)
         });
         let stop = Arc::new(AtomicBool::new(false));
+        let written = Arc::new(AtomicUsize::new(0));
         let writer = |number| {
-            let writer = Writer { number, kv: kv.clone(), versions: vec![0; KEYS_EACH], done: 0, unknown: 0 };
+            let (kv, versions, written) = (kv.clone(), vec![0; KEYS_EACH], Arc::clone(&written));
+            let writer = Writer { number, kv, versions, written, done: 0, unknown: 0 };
             runtime.spawn(writer.run(Arc::clone(&stop)))
         };
         let writers = (0..WRITERS).map(writer).collect();
-        Self { runtime, kv, stop, writers }
+        Self { runtime, kv, stop, written, writers }
     }
 
     /// Ends them and reads all that they wrote: also through each server's own copy.
@@ -140,6 +145,8 @@ impl Writer {
             Outcome::Done { answer: Change::Made(version), .. } => {
                 assert_eq!(version, next, "{name}");
                 (self.versions[key], self.done) = (version, self.done + 1);
+                let bytes = state(&name, version).value.map_or(0, |value| value.bytes.len());
+                self.written.fetch_add(bytes, Ordering::Relaxed);
             }
             Outcome::Done { answer: Change::Refused(state), .. } => {
                 panic!("{name} is {state:?} where its only writer left {old}");
@@ -283,14 +290,21 @@ fn damaged_large_values_cost_the_replica_and_no_answer() {
 #[test]
 fn a_full_disk_costs_no_answer() {
     const TEST: &str = "a_full_disk_costs_no_answer";
+    const DISK_MIB: usize = 64;
     if !SmallDisk::can_be(TEST) {
         return;
     }
     let mut cluster = prepare();
-    let disks = REPLICAS.map(|name| SmallDisk::new(&cluster.data(name), 128));
+    // Much, for what is written between two looks at the disk.
+    cluster.set("replication.disk_min_available_space_ratio=60");
+    let disks = REPLICAS.map(|name| SmallDisk::new(&cluster.data(name), DISK_MIB as u64));
     start(&mut cluster, 1);
     let writers = Writers::start(&cluster);
-    sleep(Duration::from_secs(3));
+    // More than there is room for; and the counter's partitions, which are idle, could hold all of the log for a minute.
+    wait_for("writes to go on", || match writers.written.load(Ordering::Relaxed) {
+        bytes if bytes > DISK_MIB << 19 => Ok(()),
+        bytes => Err(format!("after {bytes} bytes")),
+    });
     disks[0].fill();
     sleep(Duration::from_secs(4));
     disks[0].free();

@@ -165,7 +165,9 @@ impl NodeCore {
             Event::ReplicaFailed { gpid, reason } => {
                 self.with(now, gpid, out, |r, step| r.fail(step, reason));
             }
-            Event::DiskMeasured { capacity, available } => self.on_disk_measured(now, capacity, available),
+            Event::DiskMeasured { capacity, available } => {
+                self.on_disk_measured(now, capacity, available, out);
+            }
             Event::Stop => self.on_stop(now),
             Event::Tick => self.on_tick(now, out),
         }
@@ -402,11 +404,14 @@ impl NodeCore {
         }
     }
 
-    fn on_disk_measured(&mut self, now: Now, capacity: u64, available: u64) {
+    fn on_disk_measured(&mut self, now: Now, capacity: u64, available: u64, out: &mut Output) {
         let was_low = self.disk.is_low;
         self.disk = disk::judge(&self.settings, was_low, capacity, available);
         if self.disk.is_low != was_low {
             self.next_beacon = now.time;
+            if self.disk.is_low {
+                self.make_room(now, out);
+            }
         }
     }
 

@@ -77,6 +77,20 @@ fn an_idle_partition_is_asked_for_a_checkpoint() {
     assert!(cluster.checkpoints_asked > 0, "an interval has passed, and something is not durable");
 }
 
+/// §7.6: what makes the disk low may be the log, and idle partitions what holds it.
+#[test]
+fn a_low_disk_is_no_time_to_wait_for_the_next_checkpoint() {
+    let mut cluster = three();
+    cluster.write(R1, 1);
+    cluster.pass(Duration::from_secs(1));
+    cluster.measure_disk(R1, 10);
+    assert_eq!(cluster.checkpoints_asked, 0, "there is room");
+    cluster.measure_disk(R1, 9);
+    assert_eq!(cluster.checkpoints_asked, 1);
+    cluster.measure_disk(R1, 8);
+    assert_eq!(cluster.checkpoints_asked, 1, "nothing is left that would make room");
+}
+
 /// §7.6: a primary whose disk is low serves reads alone; a secondary goes on taking what the primary sends; a node
 /// that never had the replica does not get it.
 #[test]
