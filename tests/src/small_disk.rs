@@ -39,12 +39,12 @@ impl SmallDisk {
         Self { folder: folder.to_owned() }
     }
 
-    /// Leaves no room for anything.
+    /// Leaves no room for anything: again, if something made room meanwhile.
     ///
     /// # Panics
     /// If the disk fails in another way than by being full.
     pub fn fill(&self) {
-        let mut balloon = File::create(self.balloon()).expect("a file");
+        let mut balloon = File::options().create(true).append(true).open(self.balloon()).expect("a file");
         let mut piece = vec![1; 1 << 20];
         while !piece.is_empty() {
             match balloon.write(&piece) {

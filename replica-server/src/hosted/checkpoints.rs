@@ -76,9 +76,6 @@ impl Apps {
         if let (Ok(identity), Some(app)) = (&result, &mut slot.app) {
             app.checkpoint_is_durable(*identity);
         }
-        if let Err(error) = &result {
-            tracing::warn!(%gpid, %error, "a checkpoint failed; the older one still counts");
-        }
         self.report_checkpoint(gpid, result, events);
     }
 
@@ -90,6 +87,16 @@ impl Apps {
         events: &mut Vec<Event>,
     ) {
         let Some(slot) = self.slots.get_mut(&gpid) else { return };
+        match &result {
+            // What is said of a full disk each few seconds, by each replica, hides all else that is said.
+            Err(error) if !std::mem::replace(&mut slot.checkpoint.failing, true) => {
+                tracing::warn!(%gpid, %error, "a checkpoint failed; the older one still counts, and it is tried again");
+            }
+            Ok(_) if std::mem::take(&mut slot.checkpoint.failing) => {
+                tracing::info!(%gpid, "checkpoints succeed again");
+            }
+            Ok(_) | Err(_) => {}
+        }
         if let Err(error) = &result {
             for (signature, _) in slot.offers_wanted.drain(..) {
                 events.push(Event::CheckpointOffered { gpid, signature, result: Err(again(error)) });

@@ -74,6 +74,8 @@ struct Checkpoint {
     running: bool,
     /// The core waits for a `CheckpointDone`.
     wanted: bool,
+    /// The last one failed, as the log says.
+    failing: bool,
 }
 
 /// A piece of work that ended.

@@ -22,14 +22,22 @@ pub(super) struct Checkpoint {
     /// A checkpoint is due once this decree is applied: a long replay ends with it, or the newest checkpoint can't be
     /// read.
     after: Option<Decree>,
+    /// The last one failed; not before then. A disk that is full has enough to do without the next mutation's attempt.
+    retry_at: Option<Time>,
 }
 
 impl Checkpoint {
     pub(super) fn deadline(&self, settings: &Settings) -> Time {
-        match self.dirty_since {
-            Some(since) if !self.running => since + settings.checkpoint_interval,
-            _ => Time::NEVER,
+        match (self.retry_at, self.dirty_since) {
+            _ if self.running => Time::NEVER,
+            (Some(retry_at), _) => retry_at,
+            (None, Some(since)) => since + settings.checkpoint_interval,
+            (None, None) => Time::NEVER,
         }
+    }
+
+    fn failed(&mut self, step: &Step<'_>) {
+        self.retry_at = Some(step.now.time + step.settings.checkpoint_interval / 10);
     }
 
     /// What the log has beyond the app has to be replayed at each start until a checkpoint holds it. A node that never
@@ -138,14 +146,19 @@ impl Replica {
         let is_awaited = self.checkpoint.after.take_if(|upto| *upto <= self.applied).is_some();
         let behind = self.to_replay();
         if behind == 0 {
-            self.checkpoint.dirty_since = None;
+            (self.checkpoint.dirty_since, self.checkpoint.retry_at) = (None, None);
             return;
         }
         let since = *self.checkpoint.dirty_since.get_or_insert(step.now.time);
-        if is_awaited
-            || behind >= step.settings.checkpoint_decrees
-            || step.now.time >= since + step.settings.checkpoint_interval
-        {
+        let is_due = match self.checkpoint.retry_at {
+            Some(retry_at) => step.now.time >= retry_at,
+            None => {
+                is_awaited
+                    || behind >= step.settings.checkpoint_decrees
+                    || step.now.time >= since + step.settings.checkpoint_interval
+            }
+        };
+        if is_due {
             self.checkpoint_now(step);
         }
     }
@@ -167,7 +180,7 @@ impl Replica {
 
     /// ... whether it is due or not.
     pub(crate) fn checkpoint_now(&mut self, step: &mut Step<'_>) {
-        self.checkpoint.running = true;
+        (self.checkpoint.running, self.checkpoint.retry_at) = (true, None);
         step.work(Work::Checkpoint { gpid: self.gpid });
     }
 
@@ -187,8 +200,8 @@ impl Replica {
                 self.durable = durable;
                 self.checkpoint.dirty_since = (self.applied > durable.decree).then_some(step.now.time);
             }
-            // Tried again after the interval; until then the log holds what the app does not.
-            _ => self.checkpoint.dirty_since = Some(step.now.time),
+            // Until it succeeds the log holds what the app does not.
+            _ => self.checkpoint.failed(step),
         }
     }
 

@@ -325,6 +325,12 @@ impl Cluster {
         }
     }
 
+    /// A checkpoint that the node was asked for can't be written.
+    pub(crate) fn fail_checkpoint(&mut self, node: NodeId) {
+        let result = Err(io::ErrorKind::StorageFull.into());
+        self.run(node, Event::CheckpointDone { gpid: GPID, result });
+    }
+
     /// The node finds that so many percent of its disk are available.
     pub(crate) fn measure_disk(&mut self, node: NodeId, available: u64) {
         self.run(node, Event::DiskMeasured { capacity: 100, available });

@@ -7,7 +7,7 @@ use replica_core::Settings;
 use words::{Command, Refusal, Reply, RoleName};
 
 use crate::harness::Cluster;
-use crate::{R1, R2, R3, three};
+use crate::{R1, R2, R3, three, three_with};
 
 /// §3.5: what is in flight is bounded, however many write.
 #[test]
@@ -75,6 +75,29 @@ fn an_idle_partition_is_asked_for_a_checkpoint() {
     assert_eq!(cluster.checkpoints_asked, 0);
     cluster.pass(Settings::default().checkpoint_interval + Duration::from_secs(1));
     assert!(cluster.checkpoints_asked > 0, "an interval has passed, and something is not durable");
+}
+
+/// §7.6: a disk that is full fails each attempt.
+#[test]
+fn a_checkpoint_that_failed_is_not_tried_again_with_each_mutation() {
+    let mut cluster = three_with(|settings| {
+        settings.checkpoint_decrees = 3;
+        settings.report = Duration::from_secs(3600); // which looks at all replicas together
+    });
+    let pause = Settings::default().checkpoint_interval / 10;
+    (0..3).for_each(|_| drop(cluster.write(R1, 1)));
+    assert_eq!(cluster.checkpoints_asked, 1);
+    for _ in 0..3 {
+        cluster.fail_checkpoint(R1);
+        let asked = cluster.checkpoints_asked;
+        for span in [pause / 2, pause / 3] {
+            (0..3).for_each(|_| drop(cluster.write(R1, 1)));
+            cluster.pass(span);
+        }
+        assert_eq!(cluster.checkpoints_asked, asked);
+        cluster.pass(pause - pause / 2 - pause / 3);
+        assert_eq!(cluster.checkpoints_asked, asked + 1);
+    }
 }
 
 /// §7.6: what makes the disk low may be the log, and idle partitions what holds it.
