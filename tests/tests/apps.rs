@@ -196,3 +196,34 @@ fn a_disk_that_is_almost_full_refuses_writes_early() {
     assert!(cluster.read("apples") > kept);
     cluster.wait_until_whole(APP);
 }
+
+/// The others have room: clients notice nothing.
+#[test]
+fn a_node_whose_disk_is_low_hands_over_what_it_leads() {
+    let test = "a_node_whose_disk_is_low_hands_over_what_it_leads";
+    if !SmallDisk::can_be(test) {
+        return;
+    }
+    let mut cluster = Cluster::prepare();
+    cluster.set("replication.log_segment_mb=1");
+    let disk = SmallDisk::new(&cluster.data(REPLICAS[0]), 64);
+    cluster.start_all();
+    let led = |cluster: &Cluster| -> Result<Vec<usize>, String> {
+        let partitions = cluster.partitions(APP)?;
+        let is_first = |index: &usize| partitions[*index].primary.as_deref() == Some(REPLICAS[0]);
+        Ok((0..partitions.len()).filter(is_first).collect())
+    };
+    let before = led(&cluster).expect("the app's partitions");
+    let first = before.first().expect("it leads something, or nothing would be tried");
+    let load = Load::start(&cluster, APP, 60, &["--clients", "16"]);
+    disk.fill_but(3);
+    wait_for("others to lead", || match led(&cluster)? {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{} leads {left:?}", REPLICAS[0])),
+    });
+    let summary = load.stop();
+    assert_eq!(summary.errors, 0, "{summary:?}");
+    let history = done(cluster.admin(&["history", &format!("1.{first}")]));
+    assert!(history.contains("the disk of replica1 is almost full"), "{history}");
+    report(&format!("{test}: {before:?}, {summary:?}"));
+}

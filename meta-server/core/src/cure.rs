@@ -296,6 +296,7 @@ impl MetaCore {
         let wants_copies = configuration.len() < replica_count;
         View {
             now,
+            gpid,
             level: self.state.level(),
             no_copies: wants_copies.then(|| self.too_few_alive()).flatten(),
             replica_count,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use words::{Ballot, Command as Order, Configuration, Decree, NodeId, RoleName, Time};
+use words::{Ballot, Command as Order, Configuration, Decree, Gpid, NodeId, RoleName, Time};
 
 use crate::Level;
 use crate::plan::Goal;
@@ -72,6 +72,8 @@ pub(crate) struct NodeView {
 pub(crate) struct View<'a> {
     /// The time.
     pub(crate) now: Time,
+    /// The partition.
+    pub(crate) gpid: Gpid,
     /// How much is done without being asked.
     pub(crate) level: Level,
     /// Why no copies are made on other nodes, if so: too many are not heard.
@@ -131,13 +133,14 @@ pub(crate) struct Decision {
 type Rule = fn(&View<'_>) -> Option<(Action, String)>;
 
 /// From the most to the least urgent. No rule below `primary_is_suspected` is reached without a live primary.
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 10] = [
     ("level_forbids_cures", level_forbids_cures),
     ("new_partition", new_partition),
     ("primary_is_lost", primary_is_lost),
     ("primary_is_suspected", primary_is_suspected),
     ("operator_wants", operator_wants),
     ("secondary_is_broken", secondary_is_broken),
+    ("primary_has_no_room", primary_has_no_room),
     ("too_many_members", too_many_members),
     ("too_few_members", too_few_members),
     ("all_is_well", all_is_well),
@@ -235,6 +238,35 @@ fn secondary_is_broken(view: &View<'_>) -> Option<(Action, String)> {
     let node = secondaries.find(broken)?;
     let why = node.why_lost()?;
     decision(Action::Ask(Order::Remove(node.node)), why)
+}
+
+/// It refuses clients' writes, and a secondary whose disk has room would take them. Before anybody is added: that may
+/// take long, and what a new primary teaches is what it has.
+fn primary_has_no_room(view: &View<'_>) -> Option<(Action, String)> {
+    let primary = view.primary().filter(|primary| primary.disk_is_low)?;
+    let secondaries = view.configuration.secondaries.iter().filter_map(|&node| view.node(node));
+    let takes_writes = secondaries
+        .filter(|node| node.serves_as(RoleName::Secondary, view) && !node.leaving && !node.disk_is_low);
+    let ranked = takes_writes.map(|node| {
+        let is_wanted = !node.drained && !node.black_listed;
+        ((is_wanted, node.unstable_until.is_none()), node.node)
+    });
+    let ranked: BTreeSet<_> = ranked.collect();
+    let &(best, _) = ranked.last()?;
+    let successors: Vec<NodeId> =
+        ranked.into_iter().filter(|&(rank, _)| rank == best).map(|(_, node)| node).collect();
+    let successor = successors[scattered(view.gpid.partition, successors.len())];
+    decision(
+        Action::Ask(Order::HandOver(successor)),
+        format!("the disk of {} is almost full, so it takes no writes; {successor} takes over", primary.node),
+    )
+}
+
+/// One of so many for each partition, about as often the one as the other: what a node led goes all at once, and not all
+/// to the same node. (Fibonacci hashing: neighbours differ, and so do those that are several apart.)
+fn scattered(partition: u32, among: usize) -> usize {
+    let fraction = u64::from(partition.wrapping_mul(0x9E37_79B9));
+    ((fraction * among as u64) >> 32) as usize
 }
 
 /// The least useful secondary leaves: one that is not alive, is leaving, or carries most.

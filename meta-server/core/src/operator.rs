@@ -358,6 +358,11 @@ fn check_successor(view: &View<'_>, target: &NodeView) -> Checked<()> {
     }
     check_secondary(view, target)?;
     check_fit(target)?;
+    if target.disk_is_low {
+        return Err(forbidden(format!(
+            "the disk of {node} is almost full, so it would take no writes; choose another node, or make room there"
+        )));
+    }
     live_primary(view)
 }
 

@@ -225,3 +225,23 @@ fn a_node_whose_disk_is_low_is_shown_and_passed_over_until_there_is_room() {
     cluster.pass(seconds(1));
     assert_eq!(cluster.configuration(0), "{3,r1,[r2,r3]}");
 }
+
+/// It would refuse clients' writes, and others have room.
+#[test]
+fn a_node_whose_disk_is_low_leads_nothing_until_there_is_room() {
+    let mut cluster = Cluster::healthy(3, 6);
+    let leads = |cluster: &Cluster| {
+        let configurations: Vec<_> = cluster.meta.state().configurations().map(|(_, c)| c.primary).collect();
+        [1, 2, 3]
+            .map(|number| configurations.iter().filter(|&&primary| primary == Some(node(number))).count())
+    };
+    assert_eq!(leads(&cluster), [2, 2, 2]);
+    cluster.node(1).disk = DiskSpace { capacity: 100, available: 9, is_low: true };
+    cluster.pass(seconds(2));
+    assert_eq!(leads(&cluster), [0, 3, 3]);
+    cluster.pass(seconds(60));
+    assert_eq!(leads(&cluster), [0, 3, 3], "nobody gives it back what it can't do");
+    cluster.node(1).disk = DiskSpace { capacity: 100, available: 90, is_low: false };
+    cluster.pass(seconds(60));
+    assert_eq!(leads(&cluster), [2, 2, 2]);
+}

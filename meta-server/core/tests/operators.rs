@@ -4,7 +4,7 @@ mod cluster;
 
 use cluster::{Cluster, gpid, seconds};
 use meta_core::{AdminReply, AdminRequest, BalanceKind, ProposalKind, RefusalKind};
-use words::RoleName;
+use words::{DiskSpace, RoleName};
 
 fn propose(cluster: &mut Cluster, kind: &str, target: &str) -> String {
     let kind: ProposalKind = kind.parse().expect("a type that rDSN has");
@@ -89,12 +89,17 @@ fn each_refusal_says_why() {
     cluster.down(4);
     cluster.node(2).leaving = true;
     cluster.beacon(2);
+    cluster.node(3).disk = DiskSpace { capacity: 100, available: 9, is_low: true };
+    cluster.beacon(3);
     cluster.pass(seconds(1));
     let mut refuses = |kind: &str, node: &str, why: &str| {
         assert_eq!(propose(&mut cluster, kind, node), format!("refused: {why}"), "{kind} {node}");
     };
     refuses("add_secondary", "r4", "r4 is not alive; choose another node");
     refuses("upgrade_to_primary", "r2", "r2 is stopping; choose another node");
+    let full =
+        "the disk of r3 is almost full, so it would take no writes; choose another node, or make room there";
+    refuses("upgrade_to_primary", "r3", full);
     assert_eq!(
         balance(&mut cluster, "copy_sec", "r1", "r4"),
         format!("refused: r1 is no secondary: {members}")

@@ -10,6 +10,7 @@ const NOW: Time = Time(60_000_000_000);
 
 #[derive(Default)]
 struct Case {
+    partition: u32,
     configuration: &'static str,
     nodes: &'static str,
     level: Level,
@@ -35,6 +36,7 @@ impl Case {
             .collect();
         look(&View {
             now: NOW,
+            gpid: Gpid::new(1, self.partition),
             level: self.level,
             no_copies: self.no_copies.map(str::to_owned),
             replica_count: 3,
@@ -362,6 +364,44 @@ fn a_broken_secondary_is_removed_by_the_primary() {
         .gives("nothing", "1 of 3 members not heard");
     Case { configuration, nodes: "r1 pri:5.20; r2 dead; r3 sec:5.20", ..Case::default() }
         .gives("remove r2", "r2 is dead");
+}
+
+#[test]
+fn a_primary_whose_disk_is_low_hands_over_to_one_that_has_room() {
+    let configuration = "{5,r1,[r2,r3]}";
+    let why = "the disk of r1 is almost full, so it takes no writes";
+    let both = "r1 low pri:5.20; r2 sec:5.20; r3 sec:5.20";
+    Case { configuration, nodes: both, ..Case::default() }
+        .gives("hand over to r2", &format!("{why}; r2 takes over"));
+    // Of another partition somebody else takes over.
+    Case { configuration, nodes: both, partition: 1, ..Case::default() }
+        .gives("hand over to r3", &format!("{why}; r3 takes over"));
+    for worse in ["low", "leaving", "drained", "black", "flaps", "dead", "suspected"] {
+        let nodes: &str = format!("r1 low pri:5.20; r2 sec:5.20 {worse}; r3 sec:5.20").leak();
+        let (action, reason) =
+            Case { configuration, nodes, level: Level::Steady, ..Case::default() }.decide();
+        match worse {
+            "dead" => assert_eq!(action, "remove r2", "{reason}"),
+            _ => assert_eq!(action, "hand over to r3", "{worse}"),
+        }
+    }
+    // Who may leave soon, or again, still takes writes; who has not said that it follows may not.
+    for (other, action) in [
+        ("sec:5.20 drained", "hand over to r2"),
+        ("sec:5.20 black", "hand over to r2"),
+        ("sec:5.20 flaps", "hand over to r2"),
+        ("sec:5.20 low", "nothing"),
+        ("sec:5.20 leaving", "nothing"),
+        ("sec:4.20", "nothing"),
+        ("?", "nothing"),
+    ] {
+        let nodes: &str = format!("r1 low pri:5.20; r2 {other}; r3 low sec:5.20").leak();
+        let decided = Case { configuration, nodes, ..Case::default() }.decide().0;
+        assert_eq!(decided, action, "{other}");
+    }
+    // Before a third member is looked for.
+    Case { configuration: "{5,r1,[r2]}", nodes: "r1 low pri:5.20; r2 sec:5.20; r3", ..Case::default() }
+        .gives("hand over to r2", &format!("{why}; r2 takes over"));
 }
 
 #[test]
