@@ -203,8 +203,13 @@ impl MetaCore {
             let report = self.partitions[&gpid].reports.get(&node);
             report.is_some_and(|report| report.role == RoleName::Error)
         };
+        // A primary leaves because its log is stuck. Where all disks are full the next one's soon is, too, and who leads
+        // with its own stuck from the beginning can't even read (§7.6).
+        let has_room = |node: NodeId| self.nodes.get(node).is_some_and(|entry| !entry.disk.is_low);
+        let helps = proposed.is_member(proposer) || proposed.members().any(has_room);
         current.primary == Some(proposer)
             && current.check_step(proposed).is_ok()
+            && helps
             && proposed.members().filter(gains).all(|node| is_there(node) && !is_broken(node))
     }
 

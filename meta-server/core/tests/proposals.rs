@@ -76,6 +76,23 @@ fn a_handover_to_a_node_that_leaves_is_refused_and_to_another_accepted() {
     assert_eq!(cluster.configuration(0), "{4,r3,[r2,r1]}");
 }
 
+/// §7.6: whose disk is full, too, would soon be where the primary is now, and could not even read.
+#[test]
+fn a_primary_whose_log_is_stuck_gives_way_where_somebody_has_room() {
+    for (with_room, accepted) in [(&[][..], false), (&[3][..], true), (&[2, 3][..], true)] {
+        let mut cluster = quiet();
+        for number in 1..=3 {
+            cluster.node(number).disk.is_low = !with_room.contains(&number);
+            cluster.beacon(number);
+        }
+        cluster.told(1);
+        let proposed = current(&cluster).promoted(node(2));
+        cluster.propose(1, 0, proposed);
+        let expected = if accepted { "{4,r2,[r3]}" } else { "{3,r1,[r2,r3]}" };
+        assert_eq!(cluster.configuration(0), expected, "room on {with_room:?}");
+    }
+}
+
 #[test]
 fn a_repeated_proposal_is_answered_and_changes_nothing_more() {
     let mut cluster = quiet();

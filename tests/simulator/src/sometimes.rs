@@ -20,6 +20,7 @@ sometimes! {
     DeposedPrimary: "a primary was deposed while it ran",
     DeposedSlowDisk: "a primary was deposed while its disk was slow",
     Handover: "a primary handed over",
+    GaveWay: "a primary whose log was stuck gave way to another",
     GracefulStop: "a node stopped gracefully",
     Bumped: "a restarted primary asked for a higher ballot",
     SecondaryRejoined: "a secondary restarted and went on without learning",

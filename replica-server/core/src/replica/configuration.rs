@@ -250,12 +250,15 @@ impl Replica {
 
     /// Asks for the change that is most needed, one at a time.
     pub(super) fn decide(&mut self, step: &mut Step<'_>) {
+        let successor = self.whose_log_works(step);
         let Role::Primary(primary) = &mut self.role else { return };
         if primary.proposal.is_some() || self.durable_ballot < self.ballot {
             return;
         }
         let gone = primary.suspects.iter().find(|node| self.configuration.secondaries.contains(node));
-        let proposed = if let Some(&node) = gone {
+        let proposed = if let Some(node) = successor {
+            self.configuration.promoted(node)
+        } else if let Some(&node) = gone {
             self.configuration.without_secondary(node)
         } else if let Some(handover) = &primary.handover {
             if !primary.is_drained() || self.list.last_prepared() > self.applied {
@@ -305,6 +308,7 @@ impl Replica {
     /// The outcome of a proposal is asked about until it is known: a configuration with a higher ballot (§4.2).
     pub(super) fn proposals_on_time(&mut self, step: &mut Step<'_>) {
         let now = step.now.time;
+        let log_is_stuck = self.log_is_stuck(step);
         let Role::Primary(primary) = &mut self.role else { return };
         if let Some(handover) = &mut primary.handover
             && handover.deadline <= now
@@ -321,8 +325,8 @@ impl Replica {
         proposal.resend_at = now + step.settings.resend;
         // What was proposed may rest on a node that the meta server takes for dead, and then it will not have
         // it. Another change of the same ballot settles it: one of the two wins, and whoever was proposed
-        // counts until that is known.
-        if proposal.since + step.settings.prepare_timeout <= now {
+        // counts until that is known. Not while the log would not take that ballot: there would be no more reads (§7.6).
+        if proposal.since + step.settings.prepare_timeout <= now && !log_is_stuck {
             primary.handover = None;
             proposal.proposed = self.configuration.bumped();
         }

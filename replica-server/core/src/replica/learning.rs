@@ -51,7 +51,7 @@ impl Replica {
         if message.ballot < self.ballot || self.fetching.is_some() || !self.is_ready() {
             return;
         }
-        if self.storage_is_stuck(step) {
+        if self.log_is_stuck(step) {
             return; // each learning would leave more for the disk than there is already (L2)
         }
         let newer = message.ballot > self.ballot;

@@ -24,6 +24,7 @@ mod progress;
 mod requests;
 mod secondary;
 mod storage;
+mod stuck;
 mod teaching;
 mod throttle;
 
@@ -32,7 +33,6 @@ pub(crate) use secondary::refuse_unable;
 pub(crate) use storage::is_long;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use words::{
     AppInfo, AppTerms, Ballot, Configuration, CopyProgress, Decree, Gpid, MutationId, NodeId, PeerMessage,
@@ -395,16 +395,6 @@ impl Replica {
         self.pending.push_back(Pending { since: step.now.time, sequence, ballot, what });
     }
 
-    /// Whether the log has not got further for so long that it can't: a full disk, most likely (§7.6).
-    fn storage_is_stuck(&self, step: &Step<'_>) -> bool {
-        self.log_waits_for(step.now.time, step.settings.prepare_timeout)
-    }
-
-    /// Whether what is on its way to the disk has been so for that long.
-    fn log_waits_for(&self, now: Time, span: Duration) -> bool {
-        self.pending.front().is_some_and(|oldest| oldest.since + span <= now)
-    }
-
     /// All records up to `sequence` are durable: acknowledge, commit, go on.
     pub(crate) fn on_log_durable(&mut self, step: &mut Step<'_>, sequence: LogSequence) {
         let ballot_before = self.durable_ballot;
@@ -436,6 +426,7 @@ impl Replica {
                 self.learn_on(step, sequence);
             }
             Role::Primary(_) => {
+                self.log_goes_on();
                 if ballot_before < self.ballot && self.durable_ballot == self.ballot {
                     self.on_ballot_durable(step);
                 }

@@ -49,6 +49,8 @@ pub(super) struct Primary {
     /// Timestamps of one tenure never fall (§3.7).
     last_timestamp_us: u64,
     pub(super) handover: Option<Handover>,
+    /// An empty mutation that was sent because the own log has stopped: whose log takes it can lead (§7.6).
+    pub(super) probe: Option<Decree>,
 }
 
 impl Primary {
@@ -69,6 +71,7 @@ impl Primary {
             tokens: VecDeque::new(),
             last_timestamp_us: 0,
             handover: None,
+            probe: None,
         }
     }
 
@@ -123,8 +126,12 @@ impl Replica {
     }
 
     fn has_room(&self, settings: &Settings) -> bool {
-        let in_flight = self.last_prepared().0 - self.last_committed().0;
-        matches!(self.role, Role::Primary(_)) && in_flight < settings.window as u64
+        matches!(self.role, Role::Primary(_)) && self.in_flight() < settings.window as u64
+    }
+
+    /// Mutations that are not committed.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.last_prepared().0 - self.last_committed().0
     }
 
     fn next_batch(&mut self, step: &mut Step<'_>) -> Option<(Vec<Write>, Vec<Token>)> {
@@ -342,11 +349,13 @@ impl Replica {
         let lease = if primary.wait_until > Time::default() { primary.wait_until } else { Time::NEVER };
         let proposal = primary.proposal.as_ref().map_or(Time::NEVER, |proposal| proposal.resend_at);
         let handover = primary.handover.as_ref().map_or(Time::NEVER, |handover| handover.deadline);
-        members.min(learners).min(lease).min(proposal).min(handover).min(primary.held.deadline())
+        let log = self.probes_at(primary, settings);
+        members.min(learners).min(lease).min(proposal).min(handover).min(log).min(primary.held.deadline())
     }
 
     pub(super) fn primary_on_time(&mut self, step: &mut Step<'_>) {
         self.release_held(step);
+        self.probe_if_stuck(step);
         self.retry_prepares(step);
         self.teaching_on_time(step);
         self.proposals_on_time(step);

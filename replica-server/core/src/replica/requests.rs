@@ -94,7 +94,7 @@ impl Replica {
             || waiting_bytes >= step.settings.batch_bytes * QUEUED_BATCHES
         {
             Some(Refusal::Busy)
-        } else if self.storage_is_stuck(step) {
+        } else if self.log_is_stuck(step) {
             Some(Refusal::StorageUnavailable)
         } else if step.disk_is_low {
             Some(Refusal::DiskFull)
@@ -110,11 +110,16 @@ impl Replica {
         Refusal::NotPrimary { ballot: self.ballot, primary }
     }
 
-    /// Whether there are fewer replicas than a write needs (§3.6); an app that wants fewer than that needs no
-    /// more than it wants. A suspect counts: suspicion only leads to a proposal (§5.6).
+    /// Whether there are fewer replicas than a write needs. A suspect counts: suspicion only leads to a proposal
+    /// (§5.6).
     pub(super) fn is_too_small(&self, settings: &Settings) -> bool {
-        let needed = settings.mutation_2pc_min_replica_count.min(self.app.replica_count as usize);
+        let needed = self.needed_for_writes(settings);
         matches!(&self.role, Role::Primary(primary) if primary.members.len() + 1 < needed)
+    }
+
+    /// How many replicas a write needs (§3.6); an app that wants fewer than that needs no more than it wants.
+    pub(super) fn needed_for_writes(&self, settings: &Settings) -> usize {
+        settings.mutation_2pc_min_replica_count.min(self.app.replica_count as usize)
     }
 
     pub(crate) fn on_read(&mut self, step: &mut Step<'_>, request: Bytes, token: Token) {

@@ -153,11 +153,62 @@ fn nobody_is_suspected_while_the_own_log_is_stuck_too() {
         node.run(Event::Write { gpid: GPID, write, token, patience: None });
     }
     three_seconds_with_heartbeats(&mut node);
-    assert_eq!(node.replica().last_prepared().0, all + 2, "they were sent");
+    assert_eq!(node.replica().last_prepared().0, all + 3, "they were sent, and a question whose log works");
     assert!(proposals(&node) == 0 && node.can_read());
     node.log_goes_on();
     three_seconds_with_heartbeats(&mut node);
     assert!(proposals(&node) > 0, "now it is only the other one that does not have it");
+}
+
+/// A write to the primary of ballot 7, whose log has just stopped; and what all have then. The others acknowledge it, and
+/// grant leases for as long as it can be waited for.
+fn leading_with_a_stuck_log(others: &[NodeId]) -> (Alone, u64) {
+    let mut node = Alone::secondary(6);
+    node.configuration(7, ME, others);
+    let all = node.replica().last_prepared().0;
+    others.iter().for_each(|&other| node.from(other, ack(7, all, None)));
+    node.log_is_stuck = true;
+    let write = Write { session: None, kind: WriteKind::Update, payload: Bytes::from_static(b"5") };
+    node.run(Event::Write { gpid: GPID, write, token: 1, patience: None });
+    let all = all + 1;
+    others.iter().for_each(|&other| node.from(other, ack(7, all, None)));
+    for _ in 0..29 {
+        node.pass(Duration::from_millis(100));
+        others.iter().for_each(|&other| node.from(other, granted(node.last_heartbeat(other))));
+    }
+    assert_eq!((node.replica().last_prepared().0, proposals(&node)), (all, 0), "not yet");
+    node.pass(Duration::from_millis(100));
+    (node, all)
+}
+
+/// §7.6: a disk that hangs takes no write for as long as it hangs, and leases are in memory.
+#[test]
+fn a_primary_whose_log_is_stuck_gives_way_to_one_whose_log_works() {
+    let (mut node, all) = leading_with_a_stuck_log(&[LEADER, OTHER]);
+    assert_eq!(node.replica().last_prepared().0, all + 1, "the question whose log works");
+    for other in [LEADER, OTHER] {
+        node.from(other, ack(7, all, None));
+    }
+    assert_eq!(proposals(&node), 0, "that it worked before says nothing");
+    node.from(OTHER, ack(7, all + 1, None));
+    assert_eq!(proposals(&node), 0, "alone it could take no writes either (§3.6)");
+    node.from(LEADER, ack(7, all + 1, None));
+    let proposed = node.told_meta.iter().find_map(|message| match message {
+        NodeToMeta::Propose(proposal) => Some(proposal.proposed.clone()),
+        _ => None,
+    });
+    let proposed = proposed.expect("two whose logs work");
+    assert_eq!((proposed.primary, &proposed.secondaries[..]), (Some(LEADER), &[OTHER][..]));
+    assert!(node.can_read(), "until the outcome is known");
+}
+
+/// ... unless its own goes on before they have answered.
+#[test]
+fn a_primary_whose_log_goes_on_leads_on() {
+    let (mut node, all) = leading_with_a_stuck_log(&[LEADER, OTHER]);
+    node.log_goes_on();
+    node.from(OTHER, ack(7, all + 1, None));
+    assert_eq!(proposals(&node), 0);
 }
 
 /// §4.5.

@@ -80,13 +80,16 @@ impl World<'_> {
 
     /// S9, at the first proposal to add a node; from here on it is a member for S2.
     fn look_for_addition(&mut self, index: usize, message: &NodeToMeta) -> Checked {
-        let NodeToMeta::Propose(Proposal { gpid, proposed, .. }) = message else { return Ok(()) };
+        let NodeToMeta::Propose(Proposal { gpid, node, proposed }) = message else { return Ok(()) };
         let Some(process) = &mut self.machines[index].process else { return Ok(()) };
         let Some(replica) = process.core.replica(*gpid) else { return Ok(()) };
         let current = replica.configuration();
         // Of a node that was stopped for a while one turn can bring the proposal, and the configuration that settles it.
         if proposed.ballot <= current.ballot {
             return Ok(());
+        }
+        if !proposed.is_member(*node) {
+            self.tally.note(Sometimes::GaveWay);
         }
         let Some(&added) = proposed.secondaries.iter().find(|&&node| !current.is_member(node)) else {
             return Ok(());
