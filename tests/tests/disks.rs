@@ -1,10 +1,12 @@
-//! Disks that are full, and files that are damaged, under load. That nothing is lost or doubled and no read stale
+//! Disks that are full or hang, and files that are damaged, under load. That nothing is lost or doubled and no read stale
 //! is what `Load::finish` checks. The tests with a full disk need root, for a small one to be mounted.
 
+use std::fs;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
+use forgetful::{Disk, Forgetful, can_mount};
 use tests::{Cluster, Load, Part, REPLICAS, SmallDisk, can_be_damaged, flip_a_bit, report, wait_for};
 
 const APP: &str = "counter.instance0";
@@ -87,6 +89,38 @@ fn a_primarys_disk_is_full() {
 #[test]
 fn all_disks_are_full() {
     fill_for_a_while("all_disks_are_full", 0, REPLICAS.len(), |_| ());
+}
+
+/// No error, no answer at all: only the primary itself can tell, and its heartbeats say nothing of it.
+#[test]
+fn a_primarys_disk_hangs() {
+    let test = "a_primarys_disk_hangs";
+    if !can_mount(test) {
+        return;
+    }
+    // Dropped in the opposite order: the processes end, the disks are unmounted, the folders go.
+    let mountpoints = tempfile::Builder::new().prefix("holdfast-disks-").tempdir().expect("a folder");
+    let disks = REPLICAS.map(|name| {
+        let mountpoint = mountpoints.path().join(name);
+        fs::create_dir(&mountpoint).expect("a mountpoint");
+        (name, Forgetful::mount(&mountpoint, Disk::default()).expect("a mount"))
+    });
+    let mut cluster = prepare(1);
+    disks.iter().for_each(|(name, disk)| cluster.place(name, disk.mountpoint().to_owned()));
+    start(&mut cluster);
+    let primary = cluster.partitions(APP).expect("they were just seen")[0].primary.clone();
+    let (_, disk) = disks.iter().find(|(name, _)| primary.as_deref() == Some(name)).expect("one of them");
+    let load = Load::start(&cluster, APP, 12, &LOAD);
+    sleep(Duration::from_secs(2));
+    let hang = disk.hang();
+    sleep(FULL);
+    assert_eq!(cluster.add("pears", 1), 1, "writes go on");
+    assert_eq!(cluster.read("pears"), 1);
+    drop(hang);
+    let summary = load.finish();
+    // No server was started again.
+    cluster.wait_until_whole(APP);
+    report(&format!("{test}: {summary:?}"));
 }
 
 /// A client that writes meanwhile is told why it can't (§7.6).

@@ -23,4 +23,4 @@ mod state;
 
 pub use crash_points::{Point, Recorder, Run, report, report_left_out};
 pub use disk::{Disk, Inode, Operation, Outcome, Refused};
-pub use mount::{Forgetful, can_mount};
+pub use mount::{Forgetful, Hang, can_mount};

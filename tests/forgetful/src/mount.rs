@@ -44,6 +44,12 @@ pub struct Forgetful {
     session: Option<BackgroundSession>,
 }
 
+/// A disk that hangs.
+#[derive(Debug)]
+pub struct Hang<'a> {
+    _state: MutexGuard<'a, State>,
+}
+
 impl Forgetful {
     /// Mounts a disk on an existing folder.
     ///
@@ -93,6 +99,12 @@ impl Forgetful {
     /// The power is back.
     pub fn restore_power(&self) {
         self.state().powered = true;
+    }
+
+    /// Until that is dropped no request is answered, neither well nor badly.
+    #[must_use]
+    pub fn hang(&self) -> Hang<'_> {
+        Hang { _state: self.state() }
     }
 
     /// The disk as it is now.
