@@ -1,8 +1,10 @@
 //! Several meta servers, and what may happen to them while clients write: no client may notice.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use forgetful::{Disk, Forgetful, can_mount};
 use rustix::process::Signal;
 use tests::{Cluster, Load, METAS, MetaServer, REPLICAS, report, short_or_full, wait_for};
 
@@ -55,6 +57,37 @@ fn start(count: usize) -> Cluster {
     cluster.start_all();
     wait_until_well(&cluster, count);
     cluster
+}
+
+/// It answers nothing that has to be written, and the others can't know why.
+#[test]
+fn the_disk_of_the_one_that_leads_hangs() {
+    let test = "meta_servers::the_disk_of_the_one_that_leads_hangs";
+    if !can_mount(test) {
+        return;
+    }
+    // Dropped in the opposite order: the processes end, the disks are unmounted, the folders go.
+    let mountpoints = tempfile::Builder::new().prefix("holdfast-disks-").tempdir().expect("a folder");
+    let disk = |name: &'static str| {
+        let mountpoint = mountpoints.path().join(name);
+        fs::create_dir(&mountpoint).expect("a mountpoint");
+        (name, Forgetful::mount(&mountpoint, Disk::default()).expect("a mount"))
+    };
+    let disks = ["meta1", "meta2", "meta3"].map(disk);
+    let mut cluster = Cluster::prepare_metas(3);
+    disks.iter().for_each(|(name, disk)| cluster.place(name, disk.mountpoint().to_owned()));
+    cluster.start_all();
+    let leader = wait_until_well(&cluster, 3);
+    let (_, disk) = disks.iter().find(|(name, _)| *name == leader).expect("one of them");
+    let load = Load::start(&cluster, APP, 12, &LOAD);
+    let hang = disk.hang();
+    let time = create(&cluster, "app");
+    drop(hang);
+    wait_until_well(&cluster, 3);
+    let summary = load.finish();
+    report(&format!("{test}: until an app could be created: {time:?}; {summary:?}"));
+    assert_eq!(summary.errors, 0, "{summary:?}");
+    cluster.wait_until_whole("app");
 }
 
 #[test]
@@ -133,7 +166,7 @@ fn disks_are_lost() {
         };
         let old = id(&cluster);
         cluster.kill(name);
-        std::fs::remove_dir_all(cluster.data(name)).expect("its data");
+        fs::remove_dir_all(cluster.data(name)).expect("its data");
         cluster.restart(name);
         wait_for("its place", || if id(&cluster) == old { Err("as before".to_owned()) } else { Ok(()) });
         wait_until_well(&cluster, 3);
