@@ -149,7 +149,8 @@ impl Partition {
         self.decided.as_ref().map_or("", |decided| &decided.decision.reason)
     }
 
-    /// Why a primary proposes a configuration: by itself, or since the guardian asked it to.
+    /// Why a primary proposes a configuration: by itself, or since the guardian asked it to. It leaves only where its log
+    /// is stuck (§7.6).
     pub(crate) fn proposed_by(&self, node: NodeId, proposed: &Configuration) -> String {
         let decision = self.decided.as_ref().map(|decided| &decided.decision);
         let asked = decision.filter(|decision| match decision.action {
@@ -159,6 +160,9 @@ impl Partition {
             _ => false,
         });
         match asked {
+            _ if !proposed.is_member(node) => {
+                format!("{node} proposed it, since its log does not get further")
+            }
             Some(Decision { rule, reason, .. }) => {
                 format!("{node} proposed it, asked by the guardian, {rule}: {reason}")
             }

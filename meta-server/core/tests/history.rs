@@ -57,6 +57,11 @@ fn a_primary_that_proposes_by_itself_is_named() {
     let without = Configuration { ballot: Ballot(4), primary: Some(node(1)), secondaries: vec![node(3)] };
     cluster.propose(1, 0, without);
     assert_eq!(past(&mut cluster, Some(gpid(0)), 2)[0], "{3,r1,[r2,r3]} -> {4,r1,[r3]}: r1 proposed it");
+    let mut cluster = Cluster::healthy(3, 1);
+    let left = Configuration { ballot: Ballot(4), primary: Some(node(2)), secondaries: vec![node(3)] };
+    cluster.propose(1, 0, left);
+    let why = "r1 proposed it, since its log does not get further";
+    assert_eq!(past(&mut cluster, Some(gpid(0)), 2)[0], format!("{{3,r1,[r2,r3]}} -> {{4,r2,[r3]}}: {why}"));
 }
 
 #[test]
