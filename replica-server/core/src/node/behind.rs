@@ -27,6 +27,7 @@ impl NodeCore {
             self.with(now, gpid, out, |replica, step| replica.checkpoint_now(step));
         }
     }
+
     /// A disk that is getting low may be so for the log alone, which any replica holds that has applied something since
     /// its last checkpoint, idle ones, too. They are not waited for: until they are due, clients' writes would be
     /// refused (§7.6).
