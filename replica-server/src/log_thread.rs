@@ -3,8 +3,9 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replica_core::LogSequence;
 use replica_log::PrepareLog;
@@ -34,6 +35,21 @@ pub(crate) enum LogTask {
     Collect(Vec<(Gpid, Decree)>),
 }
 
+/// Since when the thread has been at the disk: a disk that hangs lets nobody say so who waits for it.
+#[derive(Clone, Default)]
+pub(crate) struct AtDisk(Arc<Mutex<Option<Instant>>>);
+
+impl AtDisk {
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().expect("no holder panics") = since;
+    }
+
+    /// For how long it has been there without coming back.
+    pub(crate) fn lasts(&self) -> Duration {
+        self.0.lock().expect("no holder panics").map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
 /// Starts the thread. It ends once the sender is dropped and all that was sent is done.
 ///
 /// # Errors
@@ -41,15 +57,16 @@ pub(crate) enum LogTask {
 pub(crate) fn start(
     mut log: PrepareLog,
     reports: ReportSender,
+    at_disk: AtDisk,
 ) -> io::Result<(SyncSender<LogTask>, JoinHandle<()>)> {
     let (sender, tasks) = sync_channel(CAPACITY);
     let thread = thread::Builder::new()
         .name("prepare-log".to_owned())
-        .spawn(move || run(&mut log, &tasks, &reports))?;
+        .spawn(move || run(&mut log, &tasks, &reports, &at_disk))?;
     Ok((sender, thread))
 }
 
-fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) {
+fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender, at_disk: &AtDisk) {
     let mut waiting = Waiting::default();
     let mut cutting = None;
     while let Ok(first) = next(tasks, pause(&waiting, cutting.as_ref())) {
@@ -59,8 +76,10 @@ fn run(log: &mut PrepareLog, tasks: &Receiver<LogTask>, reports: &ReportSender) 
                 LogTask::Collect(durable) => cutting = Some(Cutting { durable, removed: 0 }),
             }
         }
+        at_disk.set(Some(Instant::now()));
         waiting.write(log, reports);
         cutting = cutting.and_then(|cutting| cutting.go_on(log));
+        at_disk.set(None);
     }
 }
 

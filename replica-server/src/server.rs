@@ -27,6 +27,7 @@ use tonic_health::server::HealthReporter;
 use crate::client_service::ClientService;
 use crate::hosted::{Apps, Offers};
 use crate::identity::DataFolder;
+use crate::log_thread::AtDisk;
 use crate::mailbox::{Mail, MailSender, mailbox};
 use crate::peer_service::PeerService;
 use crate::peers::{AddressBook, Peers};
@@ -99,7 +100,9 @@ async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Resul
     tracing::info!(node = %data.node, life = %data.life, address, "started");
 
     let log_reader = log.reader();
-    let (log, log_thread) = log_thread::start(log, reports).map_err(|error| no_thread(&error))?;
+    let at_disk = AtDisk::default();
+    let (log, log_thread) =
+        log_thread::start(log, reports, at_disk.clone()).map_err(|error| no_thread(&error))?;
     let shard = Shard {
         node: data.node,
         core,
@@ -119,7 +122,7 @@ async fn serve(listener: TcpListener, options: Options, shutdown: Stop) -> Resul
     let silence = Duration::from_millis(2 * settings.replication.failure_timeout_ms);
     let meta_session = tokio::spawn(meta_session::run(meta_addresses, silence, meta_queue, mail.clone()));
     let (disk_works, disk) = watch::channel(true);
-    let disk_watch = tokio::spawn(disk::watch(data.path.clone(), mail.clone(), disk_works));
+    let disk_watch = tokio::spawn(disk::watch(data.path.clone(), mail.clone(), disk_works, at_disk));
     let mut services = Services::start(listener, &settings, &mail, offers, disk);
 
     shutdown.await;

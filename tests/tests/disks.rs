@@ -109,14 +109,17 @@ fn a_primarys_disk_hangs() {
     disks.iter().for_each(|(name, disk)| cluster.place(name, disk.mountpoint().to_owned()));
     start(&mut cluster);
     let primary = cluster.partitions(APP).expect("they were just seen")[0].primary.clone();
-    let (_, disk) = disks.iter().find(|(name, _)| primary.as_deref() == Some(name)).expect("one of them");
+    let (name, disk) = disks.iter().find(|(name, _)| primary.as_deref() == Some(name)).expect("one of them");
+    let says = |what: &str| if cluster.log(name).contains(what) { Ok(()) } else { Err(cluster.log(name)) };
     let load = Load::start(&cluster, APP, 12, &LOAD);
     sleep(Duration::from_secs(2));
     let hang = disk.hang();
     sleep(FULL);
     assert_eq!(cluster.add("pears", 1), 1, "writes go on");
     assert_eq!(cluster.read("pears"), 1);
+    wait_for("its log to say so", || says("the data directory's disk does not work"));
     drop(hang);
+    wait_for("its log to say so", || says("the data directory's disk works again"));
     let summary = load.finish();
     // No server was started again.
     cluster.wait_until_whole(APP);
