@@ -62,3 +62,26 @@ fn measure(folder: &Path) -> io::Result<(u64, u64)> {
     let found = rustix::fs::statvfs(folder)?;
     Ok((found.f_blocks.saturating_mul(found.f_frsize), found.f_bavail.saturating_mul(found.f_frsize)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::mailbox::mailbox;
+
+    #[tokio::test]
+    async fn a_write_of_the_log_that_hangs_is_trouble_until_it_is_over() {
+        let (mail, _reports, _mailbox) = mailbox();
+        let (works, mut disk) = watch::channel(true);
+        let log = AtDisk::default();
+        log.set(Instant::now().checked_sub(PATIENCE * 2));
+        let watching = tokio::spawn(watch(std::env::temp_dir(), mail, works, log.clone()));
+        disk.changed().await.expect("it watches");
+        assert!(!*disk.borrow_and_update());
+        log.set(None);
+        disk.changed().await.expect("it watches");
+        assert!(*disk.borrow_and_update());
+        watching.abort();
+    }
+}

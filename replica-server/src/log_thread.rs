@@ -40,7 +40,7 @@ pub(crate) enum LogTask {
 pub(crate) struct AtDisk(Arc<Mutex<Option<Instant>>>);
 
 impl AtDisk {
-    fn set(&self, since: Option<Instant>) {
+    pub(crate) fn set(&self, since: Option<Instant>) {
         *self.0.lock().expect("no holder panics") = since;
     }
 
